@@ -133,7 +133,9 @@ build-test: deps-test build $(ASAN_LIBRARIES) $(C_TESTS)
 demo: build ## run a dcPIM server and a ping against it on loopback
 	@tools/demo.sh
 
-RUN_TESTS = $(DENO) run -A --cached-only --frozen tests/run.ts
+# make test-fast ONLY="a b" runs the suites whose names contain a or b.
+ONLY ?=
+RUN_TESTS = RACKWIRE_C_TESTS="$(C_TESTS)" $(DENO) run -A --cached-only --frozen tests/run.ts
 
 test-fast: build-test ## unit, property, ABI and command-line tests (minutes)
 	@$(RUN_TESTS) fast
