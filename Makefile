@@ -138,13 +138,13 @@ ONLY ?=
 RUN_TESTS = RACKWIRE_C_TESTS="$(C_TESTS)" $(DENO) run -A --cached-only --frozen tests/run.ts
 
 test-fast: build-test ## unit, property, ABI and command-line tests (minutes)
-	@$(RUN_TESTS) fast
+	@$(RUN_TESTS) fast $(ONLY)
 
 test: build-test $(FUZZERS) ## every test that fits a gate: also namespaces, peers, short fuzzing
-	@$(RUN_TESTS) full
+	@$(RUN_TESTS) full $(ONLY)
 
 test-all: build-test $(FUZZERS) ## everything, with long soaks and fuzzing (hours)
-	@$(RUN_TESTS) all
+	@$(RUN_TESTS) all $(ONLY)
 
 bench: deps-test build ## measure, print the ratios and write them as JSON
 	@$(DENO) run -A --cached-only --frozen tests/bench/main.ts

@@ -3,8 +3,10 @@
 
 const MAX_LINES = 800;
 /** Files that cannot hold a comment, or hold the licences themselves. */
-const NO_LICENCE_LINE = /(^LICENSE|\.json$|\.lock$|\.svg$|\.pcap(ng)?$|\.bin$|\.png$|^tests\/.*\/(corpus|data)\/)/;
-const NO_LENGTH_LIMIT = /(^LICENSE|\.lock$|\.snap$|\.svg$|\.pcap(ng)?$|\.bin$|\.png$|^tests\/.*\/(corpus|data)\/)/;
+const NO_LICENCE_LINE =
+  /(^LICENSE|\.json$|\.lock$|\.svg$|\.pcap(ng)?$|\.bin$|\.png$|^tests\/.*\/(corpus|data)\/)/;
+const NO_LENGTH_LIMIT =
+  /(^LICENSE|\.lock$|\.snap$|\.svg$|\.pcap(ng)?$|\.bin$|\.png$|^tests\/.*\/(corpus|data)\/)/;
 
 const listed = await new Deno.Command("git", {
   args: ["ls-files", "-z", "--cached", "--others", "--exclude-standard"],

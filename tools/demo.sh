@@ -16,7 +16,7 @@ log=$(mktemp)
 server=
 finish() {
 	if [ -n "$server" ]; then
-		kill -INT "$server" 2>/dev/null || true
+		kill -TERM "$server" 2>/dev/null || true
 		wait "$server" || true
 	fi
 	rm -f "$log"

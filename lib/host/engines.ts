@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Which engines of which service this machine can run, and what would change that.
+
+import type { HostFacts } from "./facts.ts";
+
+export interface EngineFact {
+  service: string;
+  engine: string;
+  works: boolean;
+  /** Why not; empty where it works. */
+  why: string;
+  /** The command that would change it; empty where there is none or none is needed. */
+  hint: string;
+}
+
+interface EngineRule {
+  engine: string;
+  /** A library without which it cannot run. */
+  library: string;
+  check(facts: HostFacts): { why: string; hint: string } | undefined;
+}
+
+/** The engines of each service, best first. */
+const SERVICES: Record<string, EngineRule[]> = {
+  dcpim: [
+    {
+      engine: "raw",
+      library: "dcpim",
+      check({ probes }) {
+        const refused = probes.raw_ipv4_protocol_254;
+        if (refused === "ok") return undefined;
+        return refused === "EPERM" || refused === "EACCES"
+          ? {
+            why: "a socket on IP protocol 254 needs CAP_NET_RAW",
+            hint: "run it as root: sudo rackwire ...",
+          }
+          : { why: `the kernel refuses a socket on IP protocol 254 (${refused})`, hint: "" };
+      },
+    },
+    { engine: "udp", library: "dcpim", check: () => undefined },
+  ],
+};
+
+/** Every engine of every service, each service's best first. */
+export function engineFacts(facts: HostFacts): EngineFact[] {
+  return Object.entries(SERVICES).flatMap(([service, rules]) =>
+    rules.map(({ engine, library, check }) => {
+      const present = facts.libraries.some(({ name, present }) => name === library && present);
+      const problem = present
+        ? check(facts)
+        : { why: `librackwire_${library}.so is not there`, hint: "build it with: make build" };
+      return {
+        service,
+        engine,
+        works: problem === undefined,
+        why: problem?.why ?? "",
+        hint: problem?.hint ?? "",
+      };
+    })
+  );
+}
