@@ -129,6 +129,24 @@ static inline void store_check(u8 *hdr, u32 hdr_len)
 	__builtin_memcpy(hdr + CHECK_AT, &check, sizeof(check));
 }
 
+/*
+ * The common header is written in whole words, which the header sum then reads
+ * straight from the store buffer.
+ */
+static inline void store_word(u8 *p, u32 v)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	v = __builtin_bswap32(v);
+#endif
+	__builtin_memcpy(p, &v, sizeof(v));
+}
+
+/* Data offset in words (blocks not counted), TCP's flags, type, version. */
+static inline u32 word12(u32 fixed, u8 type)
+{
+	return fixed << 26 | TCP_ACK << 16 | (u32)type << 8 | DCPIM_VERSION;
+}
+
 static void put_blocks(u8 *at, const struct dcpim_pkt *p)
 {
 	u32 i;
@@ -180,8 +198,7 @@ u32 dcpim_encode(const struct dcpim_pkt *p, u32 payload_len, u8 *buf)
 	case DCPIM_SYN_ACK:
 		dcpim_put32(buf + 28, p->u.syn.flow_tag);
 		dcpim_put32(buf + 32, p->u.syn.host_tag);
-		dcpim_put16(buf + 36, p->u.syn.host_port);
-		dcpim_put16(buf + 38, p->u.syn.max_packet);
+		dcpim_put32(buf + 36, (u32)p->u.syn.host_port << 16 | p->u.syn.max_packet);
 		dcpim_put32(buf + 40, p->u.syn.wnd);
 		dcpim_put32(buf + 44, p->u.syn.unsched);
 		dcpim_put32(buf + 48, p->u.syn.max_msg);
@@ -191,9 +208,7 @@ u32 dcpim_encode(const struct dcpim_pkt *p, u32 payload_len, u8 *buf)
 	case DCPIM_ACCEPT:
 	case DCPIM_REVOKE:
 		dcpim_put64(buf + 28, p->u.match.epoch);
-		buf[36] = p->u.match.round;
-		buf[37] = p->u.match.channels;
-		dcpim_put16(buf + 38, 0);
+		dcpim_put32(buf + 36, (u32)p->u.match.round << 24 | (u32)p->u.match.channels << 16);
 		dcpim_put32(buf + 40, p->u.match.remaining);
 		dcpim_put32(buf + 44, p->u.match.start_in);
 		dcpim_put32(buf + 48, p->u.match.phase);
@@ -219,20 +234,14 @@ u32 dcpim_encode(const struct dcpim_pkt *p, u32 payload_len, u8 *buf)
 	if (blocks)
 		put_blocks(buf + fixed, p);
 
-	dcpim_put16(buf, p->sport);
-	dcpim_put16(buf + 2, p->dport);
-	dcpim_put32(buf + 4, seq);
-	dcpim_put32(buf + 8, p->tag);
-	buf[12] = (u8)(fixed << 2); /* in words, in the upper half */
-	buf[13] = TCP_ACK;
-	buf[14] = p->type;
-	buf[15] = DCPIM_VERSION;
-	dcpim_put16(buf + CHECK_AT, 0);
-	dcpim_put16(buf + 18, (u16)(len + payload_len));
-	dcpim_put32(buf + CRC_AT, 0);
-	buf[FLAGS_AT] = p->flags & ~DCPIM_F_CRC;
-	buf[25] = blocks ? p->nblocks : 0;
-	dcpim_put16(buf + 26, 0);
+	store_word(buf, (u32)p->sport << 16 | p->dport);
+	store_word(buf + 4, seq);
+	store_word(buf + 8, p->tag);
+	store_word(buf + 12, word12(fixed, p->type));
+	store_word(buf + 16, len + payload_len); /* check: 0 so far */
+	store_word(buf + CRC_AT, 0);
+	store_word(buf + FLAGS_AT,
+		   (u32)(p->flags & ~DCPIM_F_CRC) << 24 | (blocks ? (u32)p->nblocks << 16 : 0));
 	store_check(buf, len);
 	return len;
 }
@@ -351,7 +360,7 @@ static bool get_body(const u8 *buf, u32 seq, u32 payload, struct dcpim_pkt *p)
 
 int dcpim_decode(const u8 *buf, u32 avail, u32 total, struct dcpim_pkt *p)
 {
-	u32 fixed, len;
+	u32 len;
 
 	if (total < DCPIM_COMMON_LEN)
 		return -EBADMSG;
@@ -365,9 +374,8 @@ int dcpim_decode(const u8 *buf, u32 avail, u32 total, struct dcpim_pkt *p)
 	p->nblocks = buf[25];
 	p->len = dcpim_get16(buf + 18);
 	p->tag = dcpim_get32(buf + 8);
-	fixed = fixed_len_of(p->type);
 	len = dcpim_header_len(p->type, p->nblocks);
-	if (!len || buf[12] != (u8)(fixed << 2) || buf[13] != TCP_ACK || p->len != total ||
+	if (!len || dcpim_get32(buf + 12) != word12(fixed_len_of(p->type), p->type) || p->len != total ||
 	    total > DCPIM_MAX_PACKET || len > total || (len != total && !has_payload(p->type)))
 		return -EBADMSG;
 	if (avail < len)
