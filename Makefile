@@ -14,7 +14,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 CC := gcc
 CLANG ?= clang
-CPPFLAGS := -D_GNU_SOURCE -Icsrc/include -Icsrc/common -Icsrc
+CPPFLAGS := -D_GNU_SOURCE -Icsrc/include -Icsrc/common -Icsrc -Itests/helpers
 CFLAGS := -std=gnu11 -g -O2 -Wall -Wextra -Werror -fPIC -pthread
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_SANITIZE := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
@@ -55,6 +55,8 @@ ASAN_LIBRARIES :=
 PROGRAMS :=
 C_TESTS :=
 FUZZERS :=
+# What else tests need built; a build.mk adds to it and gives the rule.
+TEST_FIXTURES :=
 
 objects = $(patsubst %.c,$(1)/%.o,$(2))
 
@@ -98,7 +100,7 @@ build/fuzz/$(1): $(call objects,build/fuzz/obj,$(2))
 	$$(CLANG) -pthread $(FUZZ_SANITIZE) -o $$@ $(call objects,build/fuzz/obj,$(2))
 endef
 
-include $(sort $(wildcard csrc/*/build.mk tests/*/build.mk))
+include $(sort $(wildcard csrc/*/build.mk csrc/*/*/build.mk tests/*/build.mk tests/*/*/build.mk))
 
 # Objects are rebuilt when the flags change, not whenever this file does.
 build/flags: FORCE
@@ -128,7 +130,7 @@ build/bin/rackwire: tools/launch.sh.in Makefile
 
 build: deps-build deno $(LIBRARIES) $(PROGRAMS) build/bin/rackwire ## build the libraries, helper programs and build/bin/rackwire
 
-build-test: deps-test build $(ASAN_LIBRARIES) $(C_TESTS)
+build-test: deps-test build $(ASAN_LIBRARIES) $(C_TESTS) $(TEST_FIXTURES)
 
 demo: build ## run a dcPIM server and a ping against it on loopback
 	@tools/demo.sh
