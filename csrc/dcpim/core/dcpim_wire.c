@@ -269,6 +269,11 @@ static inline bool is_offset(u64 v)
 	return v < DCPIM_OFFSET_LIMIT;
 }
 
+static inline bool is_msg_id(u64 v)
+{
+	return v && is_offset(v);
+}
+
 /* The part that belongs to the type. Header length and checksum have been verified. */
 static bool get_body(const u8 *buf, u32 seq, u32 payload, struct dcpim_pkt *p)
 {
@@ -285,7 +290,7 @@ static bool get_body(const u8 *buf, u32 seq, u32 payload, struct dcpim_pkt *p)
 		p->u.data_msg.offset = seq;
 		p->u.data_msg.size = dcpim_get32(buf + 36);
 		p->u.data_msg.ack = dcpim_get32(buf + 40);
-		return is_offset(p->u.data_msg.msg_id) && (payload || !p->u.data_msg.size) &&
+		return is_msg_id(p->u.data_msg.msg_id) && (payload || !p->u.data_msg.size) &&
 		       (u64)seq + payload <= p->u.data_msg.size;
 	}
 	if (seq)
@@ -307,7 +312,7 @@ static bool get_body(const u8 *buf, u32 seq, u32 payload, struct dcpim_pkt *p)
 		p->u.token_msg.rcv_nxt = dcpim_get32(buf + 36);
 		p->u.token_msg.token_nxt = dcpim_get32(buf + 40);
 		p->u.token_msg.rtx_end = dcpim_get32(buf + 44);
-		return is_offset(p->u.token_msg.msg_id) &&
+		return is_msg_id(p->u.token_msg.msg_id) &&
 		       p->u.token_msg.rtx_end <= 0xffffffff - p->u.token_msg.rcv_nxt &&
 		       get_blocks(buf + DCPIM_TOKEN_MSG_LEN, n, 0xffffffff - p->u.token_msg.rcv_nxt, p->blocks);
 	case DCPIM_NOTIFICATION_LONG:
@@ -348,7 +353,7 @@ static bool get_body(const u8 *buf, u32 seq, u32 payload, struct dcpim_pkt *p)
 		p->u.note_msg.msg_id = dcpim_get64(buf + 28);
 		p->u.note_msg.size = dcpim_get32(buf + 36);
 		p->u.note_msg.sent = dcpim_get32(buf + 40);
-		return is_offset(p->u.note_msg.msg_id) && p->u.note_msg.sent <= p->u.note_msg.size;
+		return is_msg_id(p->u.note_msg.msg_id) && p->u.note_msg.sent <= p->u.note_msg.size;
 	case DCPIM_FIN_MSG:
 		p->u.fin_msg.cum = dcpim_get64(buf + 28);
 		p->u.fin_msg.credit = dcpim_get64(buf + 36);

@@ -65,7 +65,10 @@ enum dcpim_type {
 /* The smallest packet size a path may be cut down to (an IPv4 MTU of 576 less headers). */
 #define DCPIM_MIN_PACKET 256
 #define DCPIM_MAX_PACKET 65507
-/* Every stream offset, message id and credit is below this: sums with 32-bit distances cannot wrap. */
+/*
+ * Every stream offset, message id (they count from 1) and credit is below this:
+ * sums with 32-bit distances cannot wrap.
+ */
 #define DCPIM_OFFSET_LIMIT ((u64)1 << 62)
 #define DCPIM_WIRE_CHANNELS 16	      /* most channels in one RTS, GRANT, ACCEPT, REVOKE */
 #define DCPIM_EPOCH_MIN_NS 1000u      /* epoch_len; start_in and phase are at most twice it */
