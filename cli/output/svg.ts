@@ -66,7 +66,8 @@ export function chooseTicks(low: number, high: number, log: boolean): number[] {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough)!;
   const ticks: number[] = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; i++) {
+  const last = Math.floor(high / step + 1e-9);
+  for (let i = Math.ceil(low / step - 1e-9); i <= last && ticks.length < 20; i++) {
     ticks.push(Number((i * step).toPrecision(12)));
   }
   return ticks;
@@ -83,7 +84,10 @@ function makeScale(axis: Axis, values: number[], from: number, to: number, zero:
   let high = usable.reduce((a, b) => Math.max(a, b), -Infinity);
   if (usable.length === 0) [low, high] = axis.log ? [1, 10] : [0, 1];
   if (zero && !axis.log) [low, high] = [Math.min(0, low), Math.max(0, high)];
-  if (low === high) [low, high] = axis.log ? [low / 2, high * 2] : [low, low + (Math.abs(low) || 1)];
+  // A range too narrow for floating point to cut up is as good as a single value.
+  if (high - low <= Math.abs(high) * 1e-9) {
+    [low, high] = axis.log ? [low / 2, high * 2] : [low, low + (Math.abs(low) || 1)];
+  }
   const place = axis.log ? Math.log : (value: number) => value;
   const scale = (value: number) =>
     from +
