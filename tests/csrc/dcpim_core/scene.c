@@ -31,7 +31,7 @@ void scene_start(u64 seed, u32 hosts, const struct vhost_cfg *cfg)
 {
 	memset(scene_drop, 0, sizeof(scene_drop));
 	scene_watch = NULL;
-	vnet_init(&net, vnet_env_seed(seed, NULL));
+	vnet_init(&net, seed);
 	vapp_init(&app, &net);
 	net.ops.sent = sent;
 	for (u32 i = 0; i < hosts; i++) {
