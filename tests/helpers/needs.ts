@@ -39,6 +39,7 @@ const CHECKS = {
   iperf3: () => program("iperf3"),
   clang: () => program("clang"),
   gcc: () => program("gcc"),
+  bigendian: () => program("s390x-linux-gnu-gcc") ?? program("qemu-s390x"),
 } satisfies Record<string, () => string | undefined>;
 
 export type Need = keyof typeof CHECKS;
