@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Options that many commands share, so that they are spelt and explained alike.
+// The output options come under their own heading, as does any option added after them.
 
 import { Command, Option } from "@commander-js/extra-typings";
 import type { OptionValues } from "@commander-js/extra-typings";
 import { parseCpuList } from "./cpu_list.ts";
 
-/** --json, --quiet, --no-color: on every command that prints results. */
+/** --json, --quiet, --no-color: on every command that prints results, after its own options. */
 export function withOutputOptions<
   Args extends unknown[],
   Opts extends OptionValues,

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { Command } from "@commander-js/extra-typings";
 import { Interrupted, interruptible, sleep } from "../../cli/context.ts";
 import { buildProgram, reportError, VERSION } from "../../cli/program.ts";
+import { withEngineOption, withPinOption } from "../../cli/options/groups.ts";
 import { RackwireError } from "../../lib/ffi/errors.ts";
 import { fakeContext, RACKWIRE, runInside, runRackwire, startRackwire } from "../helpers/cli.ts";
 
@@ -126,6 +127,19 @@ Deno.test("the real program runs from any directory, through a link, and reports
   }
 });
 
+Deno.test("shared options: an engine is one of those named, CPUs are a list", async () => {
+  const parse = async (...args: string[]) => {
+    const command = withPinOption(withEngineOption(new Command("x"), ["raw", "udp"])).exitOverride()
+      .configureOutput({ writeErr: () => {} });
+    await command.parseAsync(args, { from: "user" });
+    return command.opts();
+  };
+  assert.deepEqual(await parse(), { engine: "auto" });
+  assert.deepEqual(await parse("--engine", "udp", "--pin", "0-1"), { engine: "udp", pin: [0, 1] });
+  await assert.rejects(parse("--engine", "tcp"), /auto, raw, udp/);
+  await assert.rejects(parse("--pin", "x"), /Expected a list of CPUs/);
+});
+
 Deno.test("a reader that stops reading is no error", async () => {
   const child = startRackwire(["doctor", "--json"]);
   await child.stdout.cancel();
@@ -134,12 +148,16 @@ Deno.test("a reader that stops reading is no error", async () => {
   await child.stderr.cancel();
 });
 
-Deno.test("the completion scripts are syntax their shells accept, and complete commands and options", async () => {
+Deno.test("the completion script loads into bash twice, and complete commands and options", async () => {
   const { out } = await runRackwire(["completions", "bash"]);
   const dir = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(`${dir}/rackwire.bash`, out);
-    const { success } = await new Deno.Command("bash", { args: ["-n", `${dir}/rackwire.bash`] }).output();
+    // Twice, as a person does after an update.
+    const { success, stderr } = await new Deno.Command("bash", {
+      args: ["-c", `. "$1" && . "$1" && complete -p rackwire`, "bash", `${dir}/rackwire.bash`],
+    }).output();
+    assert.equal(new TextDecoder().decode(stderr), "");
     assert.ok(success);
   } finally {
     await Deno.remove(dir, { recursive: true });
