@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Peers: the hosts at the other end. Matching, tokens and keep-alive are
+ * between hosts; connections hang on them.
+ */
+#include "dcpim_priv.h"
+
+static void key_words(const struct dcpim_path *path, u16 port, u64 w[3])
+{
+	memcpy(w, path->addr, 16);
+	w[2] = (u64)path->scope << 16 | port;
+}
+
+static struct dcpim_peer **bucket(struct dcpim_host *h, const struct dcpim_path *path, u16 port)
+{
+	u64 w[3];
+
+	key_words(path, port, w);
+	return &h->peer_hash[dcpim_siphash(h->hash_key, w, 3) & h->peer_mask];
+}
+
+struct dcpim_peer *dcpim_peer_find(struct dcpim_host *h, const struct dcpim_path *path, u16 key_port)
+{
+	struct dcpim_peer *p;
+
+	for (p = *bucket(h, path, key_port); p; p = p->hash_next)
+		if (p->key_port == key_port && p->path.scope == path->scope &&
+		    !memcmp(p->path.addr, path->addr, sizeof(path->addr)))
+			return p;
+	return NULL;
+}
+
+struct dcpim_peer *dcpim_peer_get(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 key_port)
+{
+	struct dcpim_peer *p = dcpim_peer_find(h, path, key_port), **b;
+	u64 w[3];
+
+	if (p)
+		return p;
+	p = dcpim_alloc(h, DCPIM_SLAB_PEER, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->path = *path;
+	p->key_port = key_port;
+	p->heard = now;
+	/*
+	 * Derived, so that a peer forgotten and met again keeps its tag while this
+	 * host lives; without the port, which is not known yet when raw IP connects.
+	 */
+	key_words(path, 0, w);
+	p->ltag = (u32)dcpim_siphash(h->tag_key, w, 3) | 1;
+	dcpim_list_init(&p->flows);
+	dcpim_ctl_init(&p->ctl, CTL_PEER);
+	dcpim_timer_init(&p->timer, TIMER_PEER);
+	dcpim_timer_init(&p->tok_timer, TIMER_TOKEN);
+	dcpim_list_init(&p->want_node);
+	dcpim_list_init(&p->grant_node);
+	dcpim_list_init(&p->rts_node);
+	dcpim_list_init(&p->promise_node);
+	p->match[0].epoch = p->match[1].epoch = DCPIM_NEVER;
+	p->promise[0].mine = p->promise[1].mine = DCPIM_NEVER;
+	p->grant_epoch = DCPIM_NEVER;
+	dcpim_list_add_tail(&h->peers, &p->node);
+	b = bucket(h, path, key_port);
+	p->hash_next = *b;
+	*b = p;
+	if (h->cfg.keepalive_ns)
+		dcpim_timer_set(h, &p->timer, dcpim_after(now, h->cfg.keepalive_ns));
+	return p;
+}
+
+static void peer_free(struct dcpim_host *h, struct dcpim_peer *p)
+{
+	struct dcpim_peer **b = bucket(h, &p->path, p->key_port);
+
+	while (*b != p)
+		b = &(*b)->hash_next;
+	*b = p->hash_next;
+	dcpim_match_forget(h, p);
+	dcpim_timer_stop(h, &p->timer);
+	dcpim_timer_stop(h, &p->tok_timer);
+	dcpim_list_del(&p->ctl.node);
+	dcpim_list_del(&p->node);
+	dcpim_free(h, DCPIM_SLAB_PEER, p, sizeof(*p));
+}
+
+void dcpim_peer_attach(struct dcpim_peer *p, struct dcpim_flow *f)
+{
+	f->peer = p;
+	p->nflows++;
+	dcpim_list_add_tail(&p->flows, &f->peer_node);
+}
+
+static void peer_put(struct dcpim_host *h, struct dcpim_peer *p)
+{
+	if (!--p->nflows)
+		peer_free(h, p);
+}
+
+void dcpim_peer_detach(struct dcpim_flow *f)
+{
+	struct dcpim_peer *p = f->peer;
+
+	if (!p)
+		return;
+	dcpim_list_del(&f->peer_node);
+	f->peer = NULL;
+	peer_put(f->host, p);
+}
+
+/*
+ * The flow's peer has proved that it is where it says: believe its host tag.
+ * A new tag means that it restarted, and its older connections died with it.
+ */
+void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f)
+{
+	struct dcpim_peer *p = f->peer;
+	struct dcpim_list *l, *next;
+
+	if (!p->path.port && f->peer_host_port && p->key_port != f->peer_host_port) {
+		struct dcpim_peer *real = dcpim_peer_get(h, now, &f->path, f->peer_host_port);
+
+		if (real) {
+			dcpim_peer_detach(f);
+			dcpim_peer_attach(real, f);
+			p = real;
+		}
+	}
+	p->heard = now;
+	p->host_port = f->peer_host_port;
+	if (p->rtag == f->host_tag)
+		return;
+	p->nflows++;
+	if (p->rtag) {
+		for (l = p->flows.next; l != &p->flows; l = next) {
+			struct dcpim_flow *old = dcpim_container(l, struct dcpim_flow, peer_node);
+
+			next = l->next;
+			if (old->host_tag && old->host_tag != f->host_tag && (old->flags & FLOW_CONFIRMED))
+				dcpim_flow_fail(old, now, -ECONNRESET);
+		}
+	}
+	p->rtag = f->host_tag;
+	peer_put(h, p);
+}
+
+void dcpim_peer_fail(struct dcpim_host *h, u64 now, struct dcpim_peer *p, int error)
+{
+	p->nflows++;
+	/* A failed flow leaves the list. */
+	while (!dcpim_list_empty(&p->flows))
+		dcpim_flow_fail(dcpim_container(p->flows.next, struct dcpim_flow, peer_node), now, error);
+	peer_put(h, p);
+}
+
+void dcpim_peer_timer(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
+{
+	u64 idle_end = dcpim_after(p->heard, h->cfg.keepalive_ns);
+
+	if (idle_end > now || !p->rtag) {
+		p->probe_since = 0;
+		dcpim_timer_set(h, &p->timer, dcpim_max(idle_end, dcpim_after(now, h->cfg.rto_max_ns)));
+		return;
+	}
+	if (!p->probe_since)
+		p->probe_since = now;
+	if (now - p->probe_since >= h->cfg.dead_after_ns) {
+		dcpim_peer_fail(h, now, p, -ETIMEDOUT);
+		return;
+	}
+	h->stats.keepalive_tx++;
+	dcpim_ctl_set(h, &p->ctl, CTL_KEEPALIVE);
+	dcpim_timer_set(h, &p->timer, dcpim_after(now, dcpim_max(h->cfg.rto_max_ns, h->cfg.dead_after_ns / 8)));
+}
+
+void dcpim_rx_host(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *pkt)
+{
+	struct dcpim_peer *p = dcpim_peer_find(h, &rx->path, rx->path.port ? rx->path.port : pkt->sport);
+	u32 expected;
+
+	if (!p) {
+		h->stats.rx_bad_tag++;
+		dcpim_reply_reset(h, now, rx, pkt);
+		return;
+	}
+	expected = pkt->flags & DCPIM_F_REFLECTED ? p->rtag : p->ltag;
+	if (!expected || pkt->tag != expected) {
+		h->stats.rx_bad_tag++;
+		dcpim_reply_reset(h, now, rx, pkt);
+		return;
+	}
+	p->heard = now;
+	switch (pkt->type) {
+	case DCPIM_RESET:
+		dcpim_peer_fail(h, now, p, -ECONNRESET);
+		break;
+	case DCPIM_KEEPALIVE:
+		dcpim_ctl_set(h, &p->ctl, CTL_KEEPALIVE_ACK);
+		break;
+	case DCPIM_KEEPALIVE_ACK:
+		p->probe_since = 0;
+		break;
+	default:
+		dcpim_match_rx(h, now, p, pkt);
+	}
+}
+
+u32 dcpim_flow_packet(const struct dcpim_flow *f)
+{
+	u32 n = f->host->cfg.max_packet;
+
+	if (f->path.max_packet)
+		n = (u32)dcpim_min(n, f->path.max_packet);
+	if (f->peer_max_packet)
+		n = (u32)dcpim_min(n, f->peer_max_packet);
+	if (f->peer && f->peer->max_packet)
+		n = (u32)dcpim_min(n, f->peer->max_packet);
+	return (u32)dcpim_max(n, DCPIM_MIN_PACKET);
+}
+
+void dcpim_path_mtu(struct dcpim_host *h, const struct dcpim_path *to, u32 max_packet)
+{
+	struct dcpim_list *l;
+
+	if (!max_packet)
+		return;
+	/* With raw IP several peers share an address, and its path. */
+	for (l = h->peers.next; l != &h->peers; l = l->next) {
+		struct dcpim_peer *p = dcpim_container(l, struct dcpim_peer, node);
+
+		if (memcmp(p->path.addr, to->addr, sizeof(to->addr)) || p->path.port != to->port)
+			continue;
+		if (!p->max_packet || max_packet < p->max_packet)
+			p->max_packet = (u32)dcpim_max(max_packet, DCPIM_MIN_PACKET);
+	}
+}
+
+void dcpim_unreachable(struct dcpim_host *h, u64 now, const struct dcpim_path *to, int error)
+{
+	struct dcpim_list *l, *next;
+
+	for (l = h->flows.next; l != &h->flows; l = next) {
+		struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, all_node);
+
+		next = l->next;
+		if (f->state == DCPIM_CONNECTING && f->path.port == to->port && f->path.scope == to->scope &&
+		    !memcmp(f->path.addr, to->addr, sizeof(to->addr)))
+			dcpim_flow_fail(f, now, error);
+	}
+}
