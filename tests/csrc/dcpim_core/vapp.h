@@ -78,6 +78,7 @@ struct vapp {
 	u64 strays;	/* flows accepted that no connector knows any more */
 	u64 last_progress;
 	bool allow_nomem; /* allocations fail in this run */
+	bool forged;	  /* somebody who knows the tags sends too: content proves nothing */
 };
 
 /* Installs itself as the network's event handler; @net->user points to the app. */
@@ -105,6 +106,8 @@ void vapp_check_ends(struct vnet *net);
 /* Closes whatever is still open. */
 void vapp_close_all(struct vnet *net, bool abort);
 void vside_close(struct vside *s, bool abort);
+/* The plan of a side has changed: goes on with it now. */
+void vapp_poke(struct vside *s);
 
 /* The core's own bounds, for vnet_ops.served: channels, tokens, buffers, caps. */
 void vcheck_bounds(struct vhost *h);
