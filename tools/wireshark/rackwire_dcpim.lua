@@ -323,6 +323,9 @@ local function check_common(tvb, head, total, broken)
   if flags > F_KNOWN then
     broken("unknown flag")
   end
+  if band(flags, F_REFLECTED) ~= 0 and head.name ~= "RESET" then
+    broken("reflected flag on a type other than RESET")
+  end
   if tvb(26, 2):uint() ~= 0 then
     broken("reserved bits are set")
   end

@@ -388,7 +388,8 @@ int dcpim_decode(const u8 *buf, u32 avail, u32 total, struct dcpim_pkt *p)
 	/* 0xffff is the other spelling of a check of 0; no encoder writes it, as no header sums up to 0. */
 	if (header_sum(buf, len) != 0xffff || load16(buf + CHECK_AT) == 0xffff)
 		return -EBADMSG;
-	if (p->flags & ~DCPIM_F_KNOWN || dcpim_get16(buf + 26))
+	if (p->flags & ~DCPIM_F_KNOWN || dcpim_get16(buf + 26) ||
+	    (p->flags & DCPIM_F_REFLECTED && p->type != DCPIM_RESET))
 		return -EBADMSG;
 	if (!(p->flags & DCPIM_F_CRC) && load32(buf + CRC_AT))
 		return -EBADMSG;

@@ -40,11 +40,11 @@ enum dcpim_type {
 };
 
 /* Flag bits of the common header. */
-#define DCPIM_F_REFLECTED 0x01 /* RESET: the tag is the one received, not the addressee's own */
+#define DCPIM_F_REFLECTED 0x01 /* RESET only: the tag is the one received, not the addressee's own */
 #define DCPIM_F_PROMPT 0x02    /* RTS, GRANT, ACCEPT: for the data phase under way */
 #define DCPIM_F_CRC 0x04       /* crc holds CRC32C of the whole packet */
-#define DCPIM_F_HOST 0x08      /* RESET, REVOKE...: between hosts, not of one connection */
-#define DCPIM_F_PROBE 0x10     /* FIN_MSG wanted / TOKEN wanted at once */
+#define DCPIM_F_HOST 0x08      /* RESET, matching, keep-alive: between hosts, not of one connection */
+#define DCPIM_F_PROBE 0x10     /* FIN_MSG: one is wanted back at once */
 #define DCPIM_F_KNOWN 0x1f     /* any other bit is refused */
 
 #define DCPIM_COMMON_LEN 28

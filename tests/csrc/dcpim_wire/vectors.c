@@ -5,7 +5,7 @@
 
 #include "vectors.h"
 
-#define FILE_NAME "tests/csrc/dcpim_wire/vectors.txt"
+#define FILE_NAME "tests/csrc/dcpim_wire/data/vectors.txt"
 
 enum shape { ANY, DATA, DATA_MSG, TOKEN, TOKEN_MSG, SYN, MATCH, FIN, DEMAND, NOTE_MSG, FIN_MSG, BARE };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reads vectors.txt, which describes its own format. */
+/* Reads data/vectors.txt, which describes its own format. */
 #ifndef DCPIM_WIRE_VECTORS_H
 #define DCPIM_WIRE_VECTORS_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Reads vectors.txt, which describes its own format.
+// Reads data/vectors.txt, which describes its own format.
 
 export interface Vector {
   name: string;
@@ -13,7 +13,7 @@ export interface Vector {
   bytes: Uint8Array<ArrayBuffer>;
 }
 
-const FILE = new URL("vectors.txt", import.meta.url);
+const FILE = new URL("data/vectors.txt", import.meta.url);
 
 /** The golden and the forged packets, in the file's order. */
 export async function readVectors(): Promise<Vector[]> {

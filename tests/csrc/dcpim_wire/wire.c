@@ -382,6 +382,8 @@ static u32 any_packet(struct dcpim_pkt *p)
 	p->dport = (u16)rnd();
 	p->tag = (u32)rnd() | 1;
 	p->flags = (u8)below(DCPIM_F_KNOWN + 1);
+	if (p->type != DCPIM_RESET)
+		p->flags &= ~DCPIM_F_REFLECTED;
 	switch (p->type) {
 	case DCPIM_DATA:
 		payload = 1 + (u32)below(9000);

@@ -15,7 +15,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT = HERE.parents[2] / "docs" / "dcpim-wire.md"
-VECTORS = HERE / "vectors.txt"
+VECTORS = HERE / "data" / "vectors.txt"
 BEGIN, END = "<!-- examples:", "<!-- end of examples -->"
 FLAG_CRC = 0x04
 
