@@ -347,6 +347,7 @@ static void opened(struct dcpim_flow *f, u64 now, u32 event)
 	dcpim_event(f, event);
 	if (f->kind == DCPIM_STREAM)
 		dcpim_send_grown(&f->u.s.send, now, 0);
+	dcpim_flow_try_fin(f, now);
 }
 
 /* Acknowledging */

@@ -9,6 +9,12 @@
 
 #define ACK_MESSAGES 64
 
+/* Both directions share a slab, and a slab has one size. */
+union msg_cell {
+	struct dcpim_txmsg tx;
+	struct dcpim_rxmsg_state rx;
+};
+
 static u64 cost(u32 size)
 {
 	return (u64)size + DCPIM_MSG_OVERHEAD;
@@ -89,7 +95,7 @@ static void tx_free(struct dcpim_txmsg *m)
 
 	dcpim_send_fini(&m->send);
 	dcpim_list_del(&m->node);
-	dcpim_free(h, DCPIM_SLAB_MSG, m, sizeof(*m));
+	dcpim_free(h, DCPIM_SLAB_MSG, m, sizeof(union msg_cell));
 }
 
 static void rx_free(struct dcpim_rxmsg_state *m)
@@ -98,7 +104,7 @@ static void rx_free(struct dcpim_rxmsg_state *m)
 
 	dcpim_recv_fini(&m->recv);
 	dcpim_list_del(&m->node);
-	dcpim_free(h, DCPIM_SLAB_MSG, m, sizeof(*m));
+	dcpim_free(h, DCPIM_SLAB_MSG, m, sizeof(union msg_cell));
 }
 
 static struct dcpim_txmsg *tx_of(struct dcpim_list *l)
@@ -182,7 +188,7 @@ int dcpim_send_msg(struct dcpim_flow *f, u64 now, const struct dcpim_buf *bufs, 
 	}
 	if (m->tx_charged + cost((u32)size) > m->tx_credit)
 		return want_credit(f, now);
-	t = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(*t));
+	t = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(union msg_cell));
 	if (!t)
 		return -ENOMEM;
 	dcpim_list_init(&t->node);
@@ -197,7 +203,7 @@ int dcpim_send_msg(struct dcpim_flow *f, u64 now, const struct dcpim_buf *bufs, 
 			dcpim_list_del(&seg->node);
 			dcpim_free(h, DCPIM_SLAB_SEG, seg, sizeof(*seg));
 		}
-		dcpim_free(h, DCPIM_SLAB_MSG, t, sizeof(*t));
+		dcpim_free(h, DCPIM_SLAB_MSG, t, sizeof(union msg_cell));
 		return -ENOMEM;
 	}
 	t->size = (u32)size;
@@ -397,7 +403,7 @@ static struct dcpim_rxmsg_state *rx_new(struct dcpim_flow *f, u64 id, u32 size)
 	if (id >= m->rx_cum + DCPIM_MSG_WINDOW || id >= m->rx_final || size > h->cfg.max_msg ||
 	    m->rx_charged + cost(size) > m->rx_credit)
 		return NULL;
-	r = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(*r));
+	r = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(union msg_cell));
 	if (!r)
 		return NULL;
 	dcpim_recv_init(&r->recv, f, id);

@@ -168,6 +168,9 @@ static void side_write(struct vside *s)
 	}
 	if (!s->flow || s->shut || s->error || !all_written(s))
 		return;
+	/* Closed before it is open and with nothing queued, a connection is given up: there is nothing to see then. */
+	if (s->plan.end == VEND_CLOSE && !s->opened && !s->tx_done)
+		return;
 	if (s->plan.end == VEND_SHUTDOWN || s->plan.end == VEND_CLOSE_READ) {
 		int r = dcpim_shutdown(s->flow, vhost_clock(s->host));
 
