@@ -94,6 +94,7 @@ void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 	if (!ch || !rate) {
 		p->tok_at = 0;
 		dcpim_timer_stop(h, &p->tok_timer);
+		dcpim_match_want(h, now, p);
 		return;
 	}
 	win = dcpim_max(h->window * ch / k, h->payload_max);

@@ -101,8 +101,6 @@ static void draw_cfg(struct world *w, struct vhost_cfg *c)
 	rto_scale = vrange(r, 4, 32);
 	d->rto_max_ns = d->rto_min_ns * rto_scale;
 	d->ack_delay_ns = dcpim_min(vrange(r, 0, w->rtt), 100 * MSEC);
-	d->dead_after_ns = dcpim_max(80 * d->rto_max_ns, MSEC);
-	d->connect_timeout_ns = dcpim_max(80 * d->rto_max_ns, MSEC);
 	d->timewait_ns = dcpim_min(vrange(r, 0, 2 * d->rto_max_ns), 60 * SEC);
 	d->timer_gran_ns = vrange(r, 1, 1 + w->rtt / 8);
 	if (vchance(r, 300000))
@@ -124,7 +122,7 @@ static void draw_cfg(struct world *w, struct vhost_cfg *c)
 	if (w->category == CORRUPTING)
 		d->flags |= DCPIM_CFG_CRC;
 	if (w->category == DYING || w->category == CUT_SHORT || vchance(r, 100000))
-		d->keepalive_ns = dcpim_max(vrange(r, 4, 20) * d->rto_max_ns, MSEC);
+		d->keepalive_ns = SEC; /* set for all hosts in build() */
 	c->nic_queue = (u32)vrange(r, 1, 8) * w->max_packet;
 	c->timer_slop_ns = vchance(r, 500000) ? 0 : vrange(r, 0, w->rtt);
 	c->copy_on_hold = vchance(r, 300000);
@@ -206,6 +204,10 @@ static void draw_conns(struct world *w)
 		c = vapp_add(&net, kind, from, to, nobody ? 81 : 80, at);
 		draw_side(w, &c->side[0], &c->side[1], kind);
 		draw_side(w, &c->side[1], &c->side[0], kind);
+		/* Once closed, a host waits only so long for the peer to close as well. */
+		for (u32 s = 0; s < 2; s++)
+			if (c->side[s].plan.end == VEND_KEEP && c->side[!s].plan.end == VEND_CLOSE)
+				c->side[s].plan.end = VEND_SHUTDOWN;
 		c->expect_refused = nobody;
 		w->last_start = dcpim_max(w->last_start, at);
 	}
@@ -362,7 +364,8 @@ static void build(struct world *w, u64 seed)
 {
 	static const u32 packets[] = { 256, 576, 1472, 1472, 4096, 9000 };
 	struct vrng *r = &w->rng;
-	struct vhost_cfg cfg;
+	struct vhost_cfg cfg[VNET_MAX_HOSTS];
+	u64 slowest = 0;
 	bool alike;
 
 	memset(w, 0, sizeof(*w));
@@ -377,15 +380,26 @@ static void build(struct world *w, u64 seed)
 	vnet_init(&net, seed);
 	vapp_init(&app, &net);
 	alike = vchance(r, 700000);
-	draw_cfg(w, &cfg);
-	for (u32 i = 0; i < w->hosts && !net.failed; i++) {
-		if (!alike)
-			draw_cfg(w, &cfg);
+	for (u32 i = 0; i < w->hosts; i++) {
+		if (i && alike)
+			cfg[i] = cfg[0];
+		else
+			draw_cfg(w, &cfg[i]);
 		if (w->category == INCAST)
-			cfg.port_queue = (u32)vrange(r, 2, 40) * w->max_packet;
-		cfg.clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
-		cfg.clock_ppm = (s32)vrange(r, 0, 400) - 200;
-		vnet_add(&net, &cfg, w->delay);
+			cfg[i].port_queue = (u32)vrange(r, 2, 40) * w->max_packet;
+		cfg[i].clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
+		cfg[i].clock_ppm = (s32)vrange(r, 0, 400) - 200;
+		slowest = dcpim_max(slowest, cfg[i].dcpim.rto_max_ns);
+	}
+	for (u32 i = 0; i < w->hosts && !net.failed; i++) {
+		/* Patience has to be that of the slowest host. */
+		cfg[i].dcpim.dead_after_ns = dcpim_max(80 * slowest, MSEC);
+		cfg[i].dcpim.connect_timeout_ns = dcpim_max(80 * slowest, MSEC);
+		if (w->category != CLEAN)
+			cfg[i].dcpim.timewait_ns = dcpim_min(20 * slowest, 60 * SEC);
+		if (cfg[i].dcpim.keepalive_ns)
+			cfg[i].dcpim.keepalive_ns = dcpim_max(vrange(r, 4, 20) * slowest, MSEC);
+		vnet_add(&net, &cfg[i], w->delay);
 	}
 	for (u32 i = 0; i < net.nhosts && !net.failed; i++)
 		vapp_listen(&net.hosts[i], 80);

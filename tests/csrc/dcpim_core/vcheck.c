@@ -40,9 +40,9 @@ void vcheck_bounds(struct vhost *h)
 	    info.segs > cfg->max_segs)
 		vnet_fail(net, "host %u: over a cap: %u flows, %u peers, %u messages, %u segments", h->index, info.flows,
 			  info.peers, info.msgs, info.segs);
-	/* A message counts with an overhead against rcvbuf, so its bytes alone stay below too. */
-	flows = info.flows + info.timewait;
-	if (h->mem.held_rx_bytes > flows * cfg->rcvbuf)
+	/* A packet read in part is still held whole. */
+	flows = info.flows;
+	if (h->mem.held_rx_bytes > flows * (cfg->rcvbuf + cfg->max_packet))
 		vnet_fail(net, "host %u: %llu received bytes held by %llu flows of %u", h->index,
 			  (unsigned long long)h->mem.held_rx_bytes, (unsigned long long)flows, cfg->rcvbuf);
 	if (info.flows <= 8)
