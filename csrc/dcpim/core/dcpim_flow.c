@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Connections: opening, listening, packets of a connection, acknowledging,
- * closing. Both kinds, streams and messages, share this life.
+ * Connections: opening, listening, acknowledging, closing. Both kinds, streams
+ * and messages, share this life. Their packets are taken apart in dcpim_conn.c.
  */
 #include "dcpim_priv.h"
 
 #define EPHEMERAL_FIRST 32768u
 #define EPHEMERAL_COUNT 32768u
-#define ACK_BYTES 65536 /* acknowledge at the latest after so many bytes */
 
 static struct dcpim_flow **bucket(struct dcpim_host *h, const struct dcpim_path *path, u16 sport, u16 dport)
 {
@@ -19,14 +18,24 @@ static struct dcpim_flow **bucket(struct dcpim_host *h, const struct dcpim_path 
 	return &h->flow_hash[dcpim_siphash(h->hash_key, w, 4) & h->flow_mask];
 }
 
+static bool is_at(const struct dcpim_flow *f, const struct dcpim_path *path, u16 sport, u16 dport)
+{
+	return f->sport == sport && f->dport == dport && f->path.port == path->port &&
+	       f->path.scope == path->scope && !memcmp(f->path.addr, path->addr, sizeof(path->addr));
+}
+
 struct dcpim_flow *dcpim_flow_find(struct dcpim_host *h, const struct dcpim_path *path, u16 sport, u16 dport)
 {
-	struct dcpim_flow *f;
+	struct dcpim_flow *f = h->last_flow;
 
-	for (f = *bucket(h, path, sport, dport); f; f = f->hash_next)
-		if (f->sport == sport && f->dport == dport && f->path.port == path->port &&
-		    f->path.scope == path->scope && !memcmp(f->path.addr, path->addr, sizeof(path->addr)))
+	if (f && is_at(f, path, sport, dport))
+		return f;
+	for (f = *bucket(h, path, sport, dport); f; f = f->hash_next) {
+		if (is_at(f, path, sport, dport)) {
+			h->last_flow = f;
 			return f;
+		}
+	}
 	return NULL;
 }
 
@@ -34,6 +43,8 @@ static void unhash(struct dcpim_flow *f)
 {
 	struct dcpim_flow **b = bucket(f->host, &f->path, f->sport, f->dport);
 
+	if (f->host->last_flow == f)
+		f->host->last_flow = NULL;
 	while (*b && *b != f)
 		b = &(*b)->hash_next;
 	if (*b)
@@ -264,7 +275,7 @@ int dcpim_connect(struct dcpim_host *h, u64 now, enum dcpim_kind kind, const str
 	return 0;
 }
 
-static void take_syn(struct dcpim_flow *f, const struct dcpim_pkt *p)
+void dcpim_flow_take_syn(struct dcpim_flow *f, const struct dcpim_pkt *p)
 {
 	f->rtag = p->u.syn.flow_tag;
 	f->host_tag = p->u.syn.host_tag;
@@ -329,12 +340,12 @@ void dcpim_rx_open(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, 
 	f->flags = FLOW_BACKLOG;
 	f->listener = l;
 	l->pending++;
-	take_syn(f, p);
+	dcpim_flow_take_syn(f, p);
 	dcpim_ctl_set(h, &f->ctl, CTL_SYN_ACK);
 	dcpim_timer_set(h, &f->timer, dcpim_after(now, dcpim_flow_rto(f)));
 }
 
-static void opened(struct dcpim_flow *f, u64 now, u32 event)
+void dcpim_flow_opened(struct dcpim_flow *f, u64 now, u32 event)
 {
 	struct dcpim_host *h = f->host;
 
@@ -398,16 +409,11 @@ void dcpim_flow_writable(struct dcpim_flow *f)
 
 /* Closing */
 
-static bool all_received(const struct dcpim_flow *f)
+bool dcpim_flow_all_received(const struct dcpim_flow *f)
 {
 	if (!(f->flags & FLOW_PEER_FIN))
 		return false;
 	return f->kind == DCPIM_STREAM ? f->u.s.recv.nxt == f->u.s.recv.final : f->u.m.rx_cum == f->u.m.rx_final;
-}
-
-static bool all_acked(const struct dcpim_flow *f)
-{
-	return f->kind == DCPIM_STREAM ? f->u.s.send.una == f->u.s.send.end : dcpim_list_empty(&f->u.m.tx);
 }
 
 void dcpim_flow_try_fin(struct dcpim_flow *f, u64 now)
@@ -430,7 +436,7 @@ void dcpim_flow_progress(struct dcpim_flow *f, u64 now)
 	struct dcpim_host *h = f->host;
 
 	dcpim_flow_try_fin(f, now);
-	if (all_received(f)) {
+	if (dcpim_flow_all_received(f)) {
 		if (!(f->flags & FLOW_EOF_RAISED)) {
 			f->flags |= FLOW_EOF_RAISED;
 			dcpim_ctl_set(h, &f->ctl, CTL_FIN_ACK);
@@ -533,330 +539,6 @@ void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 	dcpim_ctl_set(h, &f->ctl, bit);
 	dcpim_timer_set(h, &f->timer,
 			dcpim_after(now, dcpim_min(dcpim_flow_rto(f) << f->backoff, h->cfg.rto_max_ns)));
-}
-
-/* Packets of a connection */
-
-static void rx_data(struct dcpim_flow *f, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,
-		    const u8 *payload)
-{
-	struct dcpim_recv *r = &f->u.s.recv;
-	struct dcpim_send *s = &f->u.s.send;
-	struct dcpim_buf buf = { payload, (u32)p->len - p->hdr_len, rx->cookie };
-	u64 before = r->nxt;
-	s32 acked = (s32)(p->u.data.ack - (u32)s->una);
-
-	if ((f->flags & FLOW_APP_CLOSED) && p->u.data.offset + buf.len > r->nxt) {
-		dcpim_flow_abort(f);
-		return;
-	}
-	if (acked > 0)
-		dcpim_send_ack(s, now, s->una + (u32)acked);
-	if (dcpim_recv_data(r, now, p->u.data.offset, &buf))
-		return;
-	dcpim_recv_demand(r, now, p->u.data.offset + p->u.data.ahead);
-	if (r->nxt != before) {
-		dcpim_event(f, DCPIM_EV_READABLE);
-		f->unacked += (u32)(r->nxt - before);
-		if (f->unacked >= ACK_BYTES)
-			dcpim_flow_ack_now(f);
-		else
-			dcpim_flow_ack_later(f, now);
-	}
-	if (f->peer->want)
-		dcpim_tokens_issue(f->host, now, f->peer);
-}
-
-static void rx_fin(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p)
-{
-	struct dcpim_host *h = f->host;
-	u64 final = p->u.fin.final_offset;
-
-	if (f->kind == DCPIM_STREAM) {
-		struct dcpim_recv *r = &f->u.s.recv;
-
-		if (final < r->edge || (r->final != DCPIM_UNKNOWN && r->final != final)) {
-			h->stats.rx_bad++;
-			return;
-		}
-		r->final = final;
-		if (r->nxt < final) {
-			if (f->flags & FLOW_APP_CLOSED) {
-				dcpim_flow_abort(f);
-				return;
-			}
-			r->known = dcpim_max(r->known, final);
-			dcpim_recv_account(r);
-			dcpim_recv_arm(r, now);
-			/* FIN follows the last byte: whatever is missing was lost, or comes late. */
-			dcpim_recv_probe(r, now, final);
-		}
-	} else {
-		if (final < f->u.m.rx_cum || (f->u.m.rx_final != DCPIM_UNKNOWN && f->u.m.rx_final != final)) {
-			h->stats.rx_bad++;
-			return;
-		}
-		f->u.m.rx_final = final;
-	}
-	f->flags |= FLOW_PEER_FIN;
-	if (all_received(f))
-		dcpim_ctl_set(h, &f->ctl, CTL_FIN_ACK);
-	else
-		dcpim_flow_ack_now(f);
-	dcpim_flow_progress(f, now);
-}
-
-static void rx_fin_ack(struct dcpim_flow *f, u64 now)
-{
-	if (!(f->flags & FLOW_FIN_SENT) || (f->flags & FLOW_FIN_ACKED))
-		return;
-	f->flags |= FLOW_FIN_ACKED;
-	dcpim_timer_stop(f->host, &f->timer);
-	if (f->kind == DCPIM_STREAM)
-		dcpim_send_ack(&f->u.s.send, now, f->u.s.send.end);
-	else
-		dcpim_msg_ack(f, now, f->u.m.next_id);
-	dcpim_flow_progress(f, now);
-}
-
-static void rx_reset(struct dcpim_flow *f, u64 now)
-{
-	/* A peer that had everything and is gone has not refused anything. */
-	if ((f->flags & FLOW_FIN_SENT) && all_acked(f) && (f->flags & FLOW_APP_CLOSED)) {
-		dcpim_flow_free(f);
-		return;
-	}
-	dcpim_flow_fail(f, now, f->state == DCPIM_CONNECTING ? -ECONNREFUSED : -ECONNRESET);
-}
-
-static void rx_syn_ack(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p)
-{
-	if (f->state != DCPIM_CONNECTING) {
-		dcpim_flow_ack_now(f);
-		return;
-	}
-	take_syn(f, p);
-	if (!f->backoff)
-		dcpim_flow_rtt(f, now - f->opened_at);
-	opened(f, now, DCPIM_EV_CONNECTED | DCPIM_EV_WRITABLE);
-	dcpim_flow_ack_now(f);
-}
-
-static bool is_msg_type(u8 type)
-{
-	return type == DCPIM_DATA_MSG || type == DCPIM_NOTIFICATION_MSG || type == DCPIM_TOKEN_MSG ||
-	       type == DCPIM_FIN_MSG;
-}
-
-static bool is_stream_type(u8 type)
-{
-	return type == DCPIM_DATA || type == DCPIM_TOKEN || type == DCPIM_ACK || type == DCPIM_DEMAND;
-}
-
-void dcpim_rx_flow(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,
-		   const u8 *payload)
-{
-	struct dcpim_flow *f = dcpim_flow_find(h, &rx->path, p->dport, p->sport);
-	u32 expected = 0;
-
-	if (f)
-		expected = p->flags & DCPIM_F_REFLECTED ? f->rtag : f->ltag;
-	if (!expected || p->tag != expected) {
-		h->stats.rx_bad_tag++;
-		dcpim_reply_reset(h, now, rx, p);
-		return;
-	}
-	f->peer->heard = now;
-	if (p->type == DCPIM_RESET) {
-		rx_reset(f, now);
-		return;
-	}
-	if (p->type == DCPIM_SYN_ACK) {
-		rx_syn_ack(f, now, p);
-		return;
-	}
-	if (f->state == DCPIM_CONNECTING || (f->kind == DCPIM_STREAM ? is_msg_type(p->type) : is_stream_type(p->type))) {
-		if (!(f->kind == DCPIM_MESSAGE && p->type == DCPIM_ACK)) {
-			h->stats.rx_bad++;
-			return;
-		}
-	}
-	if (f->state == DCPIM_HALF_OPEN) {
-		h->stats.flows_accepted++;
-		opened(f, now, DCPIM_EV_ACCEPT);
-	}
-	if (f->state == DCPIM_TIMEWAIT) {
-		if (p->type == DCPIM_FIN)
-			dcpim_ctl_set(h, &f->ctl, CTL_FIN_ACK);
-		return;
-	}
-	switch (p->type) {
-	case DCPIM_DATA:
-		rx_data(f, now, rx, p, payload);
-		break;
-	case DCPIM_TOKEN:
-	case DCPIM_ACK:
-		if (p->type == DCPIM_TOKEN)
-			h->stats.token_rx++;
-		else
-			h->stats.ack_rx++;
-		if (f->kind == DCPIM_MESSAGE)
-			break;
-		f->u.s.send.wnd = dcpim_max(f->u.s.send.wnd, p->u.token.wnd_edge);
-		dcpim_send_token(&f->u.s.send, now, p->u.token.rcv_nxt, p->u.token.token_nxt, p->u.token.rtx_end,
-				 p->blocks, p->nblocks);
-		break;
-	case DCPIM_DEMAND:
-		h->stats.demand_rx++;
-		if ((f->flags & FLOW_APP_CLOSED) && p->u.demand.end > f->u.s.recv.nxt) {
-			dcpim_flow_abort(f);
-			break;
-		}
-		dcpim_recv_demand(&f->u.s.recv, now, p->u.demand.end);
-		dcpim_recv_probe(&f->u.s.recv, now, p->u.demand.sent);
-		break;
-	case DCPIM_FIN:
-		rx_fin(f, now, p);
-		break;
-	case DCPIM_FIN_ACK:
-		rx_fin_ack(f, now);
-		break;
-	default:
-		dcpim_rx_msg(f, now, rx, p, payload);
-	}
-}
-
-bool dcpim_flow_fill(struct dcpim_flow *f, u64 now, u16 bit, struct dcpim_pkt *p)
-{
-	struct dcpim_host *h = f->host;
-	struct dcpim_recv *r = &f->u.s.recv;
-
-	(void)now;
-	switch (bit) {
-	case CTL_SYN:
-	case CTL_SYN_ACK:
-		if (bit == CTL_SYN_ACK) {
-			p->type = DCPIM_SYN_ACK;
-		} else {
-			if (f->state != DCPIM_CONNECTING)
-				return false;
-			p->type = f->kind == DCPIM_STREAM ? DCPIM_NOTIFICATION_LONG : DCPIM_NOTIFICATION_SHORT;
-			p->tag = 0;
-		}
-		p->u.syn.flow_tag = f->ltag;
-		p->u.syn.host_tag = f->peer->ltag;
-		p->u.syn.host_port = h->cfg.host_port;
-		p->u.syn.max_packet = (u16)h->cfg.max_packet;
-		p->u.syn.wnd = f->rcvbuf;
-		p->u.syn.unsched = h->cfg.unsched_accept;
-		p->u.syn.max_msg = (u32)dcpim_min(h->cfg.max_msg, f->rcvbuf - DCPIM_MSG_OVERHEAD);
-		return true;
-	case CTL_ACK:
-	case CTL_PROBE:
-		if (!f->rtag)
-			return false;
-		h->stats.ack_tx++;
-		dcpim_flow_acked(f);
-		if (f->kind == DCPIM_MESSAGE) {
-			p->type = DCPIM_FIN_MSG;
-			if (bit == CTL_PROBE)
-				p->flags |= DCPIM_F_PROBE;
-			p->u.fin_msg.cum = f->u.m.rx_cum;
-			p->u.fin_msg.credit = f->u.m.rx_credit;
-			f->u.m.rx_credit_told = f->u.m.rx_credit;
-			f->u.m.unacked = 0;
-			p->nblocks = (u8)dcpim_msg_blocks(
-				f, p->blocks,
-				(u32)dcpim_min((dcpim_flow_packet(f) - DCPIM_FIN_MSG_LEN) / 8, DCPIM_MAX_BLOCKS));
-			dcpim_ctl_clear(&f->ctl, CTL_ACK);
-			return true;
-		}
-		p->type = DCPIM_ACK;
-		p->u.token.rcv_nxt = r->nxt;
-		p->u.token.token_nxt = r->token;
-		p->u.token.wnd_edge = dcpim_recv_limit(r);
-		p->u.token.rtx_end = 0;
-		r->wnd_told = dcpim_recv_limit(r);
-		return true;
-	case CTL_FIN:
-		if (!f->rtag)
-			return false;
-		p->type = DCPIM_FIN;
-		p->u.fin.final_offset = f->kind == DCPIM_STREAM ? f->u.s.send.end : f->u.m.next_id;
-		return true;
-	case CTL_FIN_ACK:
-		p->type = DCPIM_FIN_ACK;
-		return true;
-	}
-	return false;
-}
-
-/* The application's side of a stream */
-
-int dcpim_send(struct dcpim_flow *f, u64 now, const struct dcpim_buf *buf)
-{
-	struct dcpim_send *s = &f->u.s.send;
-	u64 before;
-
-	if (f->kind != DCPIM_STREAM || !buf->len || buf->len > 1u << 30)
-		return -EINVAL;
-	if (f->error)
-		return f->error;
-	if (f->flags & FLOW_FIN_QUEUED)
-		return -EPIPE;
-	if (f->tx_queued >= f->sndbuf) {
-		f->flags |= FLOW_WANT_WRITE;
-		return -EAGAIN;
-	}
-	before = s->end;
-	if (!dcpim_send_append(s, buf))
-		return -ENOMEM;
-	f->tx_queued += buf->len;
-	dcpim_send_grown(s, now, before);
-	return (int)buf->len;
-}
-
-u32 dcpim_recv_peek(struct dcpim_flow *f, struct dcpim_buf *out, u32 max)
-{
-	struct dcpim_recv *r = &f->u.s.recv;
-	struct dcpim_list *l;
-	u32 n = 0;
-
-	if (f->kind != DCPIM_STREAM)
-		return 0;
-	for (l = r->segs.next; l != &r->segs && n < max; l = l->next) {
-		struct dcpim_seg *seg = dcpim_container(l, struct dcpim_seg, node);
-		u32 skip = r->read > seg->off ? (u32)(r->read - seg->off) : 0;
-
-		out[n].ptr = seg->buf.ptr ? seg->buf.ptr + skip : NULL;
-		out[n].len = seg->buf.len - skip;
-		out[n].cookie = seg->buf.cookie;
-		n++;
-	}
-	return n;
-}
-
-void dcpim_consume(struct dcpim_flow *f, u64 now, u64 bytes)
-{
-	struct dcpim_recv *r = &f->u.s.recv;
-
-	if (f->kind != DCPIM_STREAM)
-		return;
-	r->read = dcpim_min(r->read + bytes, r->nxt);
-	while (!dcpim_list_empty(&r->segs)) {
-		struct dcpim_seg *seg = dcpim_container(r->segs.next, struct dcpim_seg, node);
-
-		if (seg->off + seg->buf.len > r->read)
-			break;
-		dcpim_seg_free(f->host, seg);
-	}
-	if (f->error)
-		return;
-	dcpim_recv_account(r);
-	if (f->peer->want)
-		dcpim_tokens_issue(f->host, now, f->peer);
-	if (dcpim_recv_limit(r) - r->wnd_told >= f->rcvbuf / 4 && f->rtag && r->nxt != r->final)
-		dcpim_flow_ack_now(f);
 }
 
 /* Looking in */

@@ -20,11 +20,10 @@ static u64 cost(u32 size)
 	return (u64)size + DCPIM_MSG_OVERHEAD;
 }
 
+/* A flow's ids are consecutive; its place to start from is random, so peers cannot aim. */
 static u32 place(const struct dcpim_flow *f, u64 id)
 {
-	u64 w[2] = { f->ltag, id };
-
-	return 2 * ((u32)dcpim_siphash(f->host->hash_key, w, 2) & f->host->msg_mask);
+	return 2 * ((u32)(f->u.m.hash_base + id) & f->host->msg_mask);
 }
 
 static struct dcpim_txmsg *tx_find(struct dcpim_flow *f, u64 id)
@@ -84,6 +83,7 @@ void dcpim_msgs_init(struct dcpim_flow *f)
 	dcpim_list_init(&m->rx);
 	dcpim_list_init(&m->done);
 	dcpim_list_init(&m->rx_ids);
+	m->hash_base = (u32)dcpim_rand64(&f->host->rand);
 	m->next_id = m->tx_cum = m->rx_cum = 1;
 	m->rx_credit = m->rx_credit_told = f->rcvbuf;
 	m->rx_final = DCPIM_UNKNOWN;

@@ -170,6 +170,7 @@ struct dcpim_msgs {
 	u32 rx_nids;
 	u64 rx_charged, rx_credit, rx_credit_told;
 	u64 rx_final;	   /* ids end here: peer's FIN */
+	u32 hash_base;
 	u32 unacked;	   /* completions since the last FIN_MSG */
 };
 
@@ -310,6 +311,7 @@ struct dcpim_host {
 	u32 batch, payload_max;
 	u64 short_threshold;
 
+	struct dcpim_flow *last_flow; /* found last: packets come in runs */
 	struct dcpim_flow **flow_hash;
 	struct dcpim_peer **peer_hash;
 	void **msg_hash; /* struct dcpim_txmsg * at even, rxmsg_state * at odd places */
@@ -447,11 +449,21 @@ void dcpim_flow_try_fin(struct dcpim_flow *f, u64 now);
 /* Whatever may follow from progress: FIN, FIN_ACK, EOF, end of the flow. */
 void dcpim_flow_progress(struct dcpim_flow *f, u64 now);
 void dcpim_flow_writable(struct dcpim_flow *f);
+/* What the opening packets say. */
+void dcpim_flow_take_syn(struct dcpim_flow *f, const struct dcpim_pkt *p);
+void dcpim_flow_opened(struct dcpim_flow *f, u64 now, u32 event);
+bool dcpim_flow_all_received(const struct dcpim_flow *f);
 void dcpim_rx_open(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p);
+void dcpim_flow_abort(struct dcpim_flow *f); /* reset and free */
+
+/* dcpim_conn.c */
 void dcpim_rx_flow(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,
 		   const u8 *payload);
-void dcpim_flow_abort(struct dcpim_flow *f); /* reset and free */
 bool dcpim_flow_fill(struct dcpim_flow *f, u64 now, u16 bit, struct dcpim_pkt *p);
+
+/* dcpim_stream.c */
+void dcpim_rx_data(struct dcpim_flow *f, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,
+		   const u8 *payload);
 
 /* dcpim_msg.c */
 void dcpim_msgs_init(struct dcpim_flow *f);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "dcpim_rand.h"
 
-static void round_(u64 v[4])
+static inline __attribute__((always_inline)) void round_(u64 v[4])
 {
 	v[0] += v[1];
 	v[1] = dcpim_rotl(v[1], 13) ^ v[0];
