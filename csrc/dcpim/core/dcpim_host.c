@@ -163,6 +163,8 @@ struct dcpim_host *dcpim_host_create(const struct dcpim_cfg *cfg, const struct d
 	h->rate_q20 = dcpim_max((cfg->rate_bps / 8) * 1048576 / 1000000000, 1);
 	h->window = cfg->window ? cfg->window : h->bdp;
 	h->window = dcpim_max(h->window, 2ull * cfg->max_packet);
+	h->chan_window = h->window / cfg->channels;
+	h->chan_rate = dcpim_max(h->rate_q20 / cfg->channels, 1);
 	h->payload_max = cfg->max_packet - DCPIM_DATA_LEN;
 	h->chan_bytes = dcpim_max(h->rate_q20 * (h->epoch_ns / cfg->channels) >> 20, 1);
 	h->short_threshold = cfg->short_threshold ? cfg->short_threshold : h->bdp;

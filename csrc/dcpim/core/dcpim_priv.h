@@ -308,6 +308,7 @@ struct dcpim_host {
 
 	u64 bdp, round_ns, epoch_ns, window, chan_bytes;
 	u64 rate_q20; /* bytes per 2^20 ns */
+	u64 chan_rate, chan_window; /* one channel's share of rate_q20 and window */
 	u32 batch, payload_max;
 	u64 short_threshold;
 

@@ -88,8 +88,8 @@ static u64 budget(const struct dcpim_host *h)
 
 void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 {
-	u32 k = h->cfg.channels, ch = dcpim_match_channels(h, p);
-	u64 rate = h->rate_q20 * ch / k, win, dt;
+	u32 ch = dcpim_match_channels(h, p);
+	u64 rate = h->chan_rate * ch, win, dt;
 
 	if (!ch || !rate) {
 		p->tok_at = 0;
@@ -97,7 +97,10 @@ void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 		dcpim_match_want(h, now, p);
 		return;
 	}
-	win = dcpim_max(h->window * ch / k, h->payload_max);
+	win = dcpim_max(h->chan_window * ch, h->payload_max);
+	/* The usual case while data streams in: most of the window is still under way. */
+	if (p->tok_at && p->tok_out + dcpim_min(h->batch, p->want) > win && !dcpim_list_empty(&p->want_node))
+		return;
 	if (!p->tok_at) {
 		p->tok_credit = h->batch;
 	} else {
