@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -157,4 +158,29 @@ ssize_t rackwire_host_read(const char *path, void *buffer, size_t length)
 ssize_t rackwire_host_list(const char *path, char *buffer, size_t length)
 {
 	return is_fact(path) ? rackwire_proc_list(path, buffer, length) : -EACCES;
+}
+
+int rackwire_host_wake_open(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int rackwire_host_wake(int fd)
+{
+	/* A full counter is readable already. */
+	return eventfd_write(fd, 1) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+int rackwire_host_wake_clear(int fd)
+{
+	eventfd_t count;
+
+	return eventfd_read(fd, &count) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+int rackwire_host_wake_close(int fd)
+{
+	return close(fd) < 0 ? -errno : 0;
 }

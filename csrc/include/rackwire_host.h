@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RACKWIRE_HOST_ABI_VERSION 1
+#define RACKWIRE_HOST_ABI_VERSION 2
 
 /* IP protocol number of dcPIM, RFC 3692 "for experimentation" (254). */
 #define RACKWIRE_HOST_DCPIM_PROTOCOL 254
@@ -66,5 +66,18 @@ ssize_t rackwire_host_read(const char *path, void *buffer, size_t length);
  * rackwire_host_read().
  */
 ssize_t rackwire_host_list(const char *path, char *buffer, size_t length);
+
+/*
+ * A descriptor that one thread waits on and others make readable, so that a
+ * call blocked in a wait of many things can be ended. rackwire_host_wake_open()
+ * returns it or -errno; rackwire_host_wake() makes it readable, any thread;
+ * rackwire_host_wake_clear() makes it unreadable again. The caller closes it
+ * with rackwire_host_wake_close() when nobody waits any more. They return 0 or
+ * -errno.
+ */
+int rackwire_host_wake_open(void);
+int rackwire_host_wake(int fd);
+int rackwire_host_wake_clear(int fd);
+int rackwire_host_wake_close(int fd);
 
 #endif

@@ -29,7 +29,7 @@ export const hostFactsStruct = defineStruct("rackwire_host_facts", {
 
 export const hostLibrary = defineLibrary({
   name: "host",
-  abiVersion: 1,
+  abiVersion: 2,
   symbols: {
     rackwire_host_abi_version: {
       parameters: [],
@@ -57,6 +57,22 @@ export const hostLibrary = defineLibrary({
         "usize", // size_t length
       ],
       result: "isize", // ssize_t
+    },
+    rackwire_host_wake_open: {
+      parameters: [],
+      result: "i32", // int
+    },
+    rackwire_host_wake: {
+      parameters: ["i32"], // int fd
+      result: "i32", // int
+    },
+    rackwire_host_wake_clear: {
+      parameters: ["i32"], // int fd
+      result: "i32", // int
+    },
+    rackwire_host_wake_close: {
+      parameters: ["i32"], // int fd
+      result: "i32", // int
     },
   },
   structs: [hostFactsStruct],
