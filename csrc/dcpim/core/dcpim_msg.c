@@ -574,6 +574,7 @@ void dcpim_msg_consume(struct dcpim_flow *f, u64 now)
 	r = rx_of(m->done.next);
 	m->rx_credit += cost(r->size);
 	rx_free(r);
-	if (!f->error && m->rx_credit - m->rx_credit_told >= f->rcvbuf / 4)
+	/* After the peer's FIN nobody needs credit, and the peer may be gone. */
+	if (!f->error && m->rx_final == DCPIM_UNKNOWN && m->rx_credit - m->rx_credit_told >= f->rcvbuf / 4)
 		dcpim_flow_ack_now(f);
 }

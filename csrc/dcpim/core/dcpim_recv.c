@@ -163,7 +163,8 @@ int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_b
 		if (err)
 			break;
 		fresh += stop - pos;
-		pos = stop;
+		/* Filling up to a stored span took in that span, too. */
+		pos = dcpim_max(stop, r->nxt);
 		l = r->spans.next;
 	}
 	if (err)

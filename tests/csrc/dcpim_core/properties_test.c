@@ -409,6 +409,22 @@ static void build(struct world *w, u64 seed)
 	vnet_each_link(&net, impair, w);
 }
 
+/* What the applications have closed is gone from the cores, too. */
+static bool closed_are_gone(struct vnet *n)
+{
+	u64 open[VNET_MAX_HOSTS] = { 0 };
+
+	for (u32 i = 0; i < 2 * app.nconns; i++) {
+		const struct vside *s = &app.conns[i / 2]->side[i & 1];
+
+		open[s->host->index] += s->flow != NULL;
+	}
+	for (u32 i = 0; i < n->nhosts; i++)
+		if (n->hosts[i].core && n->hosts[i].mem.count[DCPIM_SLAB_FLOW] > open[i])
+			return false;
+	return true;
+}
+
 static bool all_clean(void)
 {
 	for (u32 i = 0; i < app.nconns; i++)
@@ -428,7 +444,8 @@ static void run(struct world *w)
 		vapp_check_ends(&net);
 	if (net.failed)
 		return;
-	if (all_clean() && vnet_run(&net, net.now + 3 * longest(rto_max) + 8 * w->rtt))
+	if (all_clean() && vnet_run_until(&net, net.now + 2 * longest(dead_after), closed_are_gone) &&
+	    vnet_run(&net, net.now + 3 * longest(rto_max) + 8 * w->rtt))
 		vcheck_silent(&net, longest(dead_after));
 	vapp_close_all(&net, false);
 	vnet_run(&net, net.now + 4 * longest(dead_after) + 4 * longest(keepalive) + 2 * 60 * SEC);

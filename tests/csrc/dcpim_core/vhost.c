@@ -331,6 +331,8 @@ static bool well_formed(struct vhost *h, const struct dcpim_txpkt *tx, const str
 	u32 len;
 
 	if (err) {
+		for (u32 i = 0; h->net->verbose && i < tx->hdr_len; i++)
+			printf("%s%02x%s", i ? "" : "# ", pkt->data[i], i + 1 < tx->hdr_len ? "" : "\n");
 		vnet_fail(h->net, "host %u sends a packet of type 0x%x that decodes as %d", h->index, tx->type, err);
 		return false;
 	}
