@@ -14,6 +14,11 @@ export interface LibrarySpec<S extends Deno.ForeignLibraryInterface = Deno.Forei
   readonly symbols: S;
   /** The structs that cross the seam. */
   readonly structs: readonly AnyStruct[];
+  /**
+   * Structs that only C looks into, whose pointers are declared as "u64": a pointer that C wrote into a
+   * buffer can be passed on so, where Deno would want every permission to make a pointer of it.
+   */
+  readonly handles?: readonly string[];
 }
 
 /** Declares a library, keeping the symbols' exact types. */
@@ -48,7 +53,9 @@ export function libraryExists(name: string): boolean {
   }
 }
 
-const loaded = new Map<string, Deno.DynamicLibrary<Deno.ForeignLibraryInterface>>();
+type Loaded = Deno.DynamicLibrary<Deno.ForeignLibraryInterface>;
+/** By declaration, for a library may have several, then by path. */
+const loaded = new Map<LibrarySpec, Map<string, Loaded>>();
 
 /**
  * Loads a library once and returns its functions. Nothing is loaded before its engine is asked for.
@@ -58,7 +65,7 @@ export function loadLibrary<S extends Deno.ForeignLibraryInterface>(
   spec: LibrarySpec<S>,
 ): Deno.StaticForeignLibraryInterface<S> {
   const path = libraryPath(spec.name);
-  let library = loaded.get(path);
+  let library = loaded.get(spec)?.get(path);
   if (library === undefined) {
     if (!libraryExists(spec.name)) {
       throw new RackwireError("LIBRARY_MISSING", `${path} is not there`, {
@@ -85,7 +92,8 @@ export function loadLibrary<S extends Deno.ForeignLibraryInterface>(
         { hint: "build both from the same sources: make build", exitStatus: 3 },
       );
     }
-    loaded.set(path, library);
+    if (!loaded.has(spec)) loaded.set(spec, new Map());
+    loaded.get(spec)!.set(path, library);
   }
   return library.symbols as unknown as Deno.StaticForeignLibraryInterface<S>;
 }

@@ -36,10 +36,16 @@ function scalarName(type: CType): string | undefined {
 const POINTERS = new Set(["buffer", "pointer", "function"]);
 const SAME_AS: Record<string, string> = { usize: "u64", isize: "i64" };
 
-function nativeMatches(native: Deno.NativeType | Deno.NativeResultType, type: CType): boolean {
+function nativeMatches(
+  native: Deno.NativeType | Deno.NativeResultType,
+  type: CType,
+  handles: readonly string[],
+): boolean {
   if (typeof native !== "string") return false;
   if (native === "void") return type.kind === "void";
-  if (type.kind === "pointer") return POINTERS.has(native);
+  if (type.kind === "pointer") {
+    return POINTERS.has(native) || (native === "u64" && type.to !== undefined && handles.includes(type.to));
+  }
   return scalarName(type) === (SAME_AS[native] ?? native);
 }
 
@@ -84,6 +90,7 @@ export function compareLibrary(spec: LibrarySpec, info: DebugInfo, exported: Set
   if (!(`rackwire_${spec.name}_abi_version` in spec.symbols)) {
     problems.push(`rackwire_${spec.name}_abi_version is not among the symbols`);
   }
+  const handles = spec.handles ?? [];
   for (const [name, symbol] of Object.entries(spec.symbols)) {
     if (!("parameters" in symbol)) {
       problems.push(`${name} is not a function`);
@@ -96,7 +103,7 @@ export function compareLibrary(spec: LibrarySpec, info: DebugInfo, exported: Set
       problems.push(`${cName} has no debug information`);
       continue;
     }
-    if (!nativeMatches(symbol.result, actual.result)) {
+    if (!nativeMatches(symbol.result, actual.result, handles)) {
       problems.push(`${cName} returns ${describe(actual.result)} in C, ${symbol.result} here`);
     }
     if (actual.parameters.length !== symbol.parameters.length) {
@@ -106,7 +113,7 @@ export function compareLibrary(spec: LibrarySpec, info: DebugInfo, exported: Set
     }
     symbol.parameters.forEach((native, i) => {
       const type = actual.parameters[i];
-      if (type !== undefined && !nativeMatches(native, type)) {
+      if (type !== undefined && !nativeMatches(native, type, handles)) {
         problems.push(`parameter ${i + 1} of ${cName} is ${describe(type)} in C, ${native} here`);
       }
     });

@@ -10,7 +10,7 @@ export type CType =
     encoding: "signed" | "unsigned" | "boolean" | "float" | "char";
     name: string;
   }
-  | { kind: "pointer" }
+  | { kind: "pointer"; to?: string }
   | { kind: "enum"; size: number }
   | { kind: "struct"; tag: string; size: number }
   | { kind: "array"; element: CType; count: number }
@@ -93,8 +93,12 @@ export function parseDwarf(text: string): DebugInfo {
       case "DW_TAG_restrict_type":
       case "DW_TAG_atomic_type":
         return resolve(follow(entry));
-      case "DW_TAG_pointer_type":
-        return { kind: "pointer" };
+      case "DW_TAG_pointer_type": {
+        const target = follow(entry);
+        return target?.tag === "DW_TAG_structure_type"
+          ? { kind: "pointer", to: nameOf(target) }
+          : { kind: "pointer" };
+      }
       case "DW_TAG_enumeration_type":
         return { kind: "enum", size };
       case "DW_TAG_structure_type":

@@ -60,6 +60,14 @@ const WRONG: [what: string, spec: LibrarySpec, complaint: RegExp][] = [
     /parameter 1 of rackwire_host_facts is pointer/,
   ],
   [
+    "a number for a pointer that is no handle",
+    hostWith({
+      symbols: { ...symbols, rackwire_host_facts: { parameters: ["u64", "usize"], result: "i32" } },
+      handles: ["rackwire_event"],
+    }),
+    /parameter 1 of rackwire_host_facts is pointer/,
+  ],
+  [
     "a missing parameter",
     hostWith({
       symbols: { ...symbols, rackwire_host_facts: { parameters: ["buffer"], result: "i32" } },
@@ -91,6 +99,14 @@ const WRONG: [what: string, spec: LibrarySpec, complaint: RegExp][] = [
     /struct rackwire_nothing is not in the library/,
   ],
 ];
+
+Deno.test("the check takes a number for a handle", async () => {
+  const spec = hostWith({
+    symbols: { ...symbols, rackwire_host_facts: { parameters: ["u64", "usize"], result: "i32" } },
+    handles: ["rackwire_host_facts"],
+  });
+  assert.deepEqual(await problems(spec), []);
+});
 
 for (const [what, spec, complaint] of WRONG) {
   Deno.test(`the check refuses ${what}`, async () => {
