@@ -59,6 +59,9 @@ void dcpim_engine_wake(struct rackwire_dcpim_engine *engine);
 u32 dcpim_engine_shards(const struct rackwire_dcpim_engine *engine);
 struct dcpim_shard *dcpim_engine_shard(struct rackwire_dcpim_engine *engine, u32 index);
 
+/* The shard to connect to @to from: with raw the one that serves this peer, with UDP each in turn. */
+struct dcpim_shard *dcpim_engine_shard_for(struct rackwire_dcpim_engine *engine, const struct sockaddr_storage *to);
+
 u32 dcpim_shard_index(const struct dcpim_shard *shard);
 struct dcpim_host *dcpim_shard_host(struct dcpim_shard *shard);
 /* The time the present batch is run at, CLOCK_MONOTONIC ns; costs nothing. */
@@ -92,7 +95,8 @@ void dcpim_engine_unlisten(struct dcpim_engine_listener *listener);
  * @from: local address and port (NULL, or port 0: chosen); the port stays taken
  *        for the life of the engine
  * @to:   the peer, already resolved
- * Return: as dcpim_connect() and bind(2); -ENETUNREACH without a route.
+ * Return: as dcpim_connect() and bind(2); -ENETUNREACH without a route; -EXDEV
+ * (raw: another shard serves this peer, see dcpim_engine_shard_for()).
  */
 int dcpim_shard_connect(struct dcpim_shard *shard, enum dcpim_kind kind, const struct sockaddr_storage *from,
 			const struct sockaddr_storage *to, void *user, struct dcpim_flow **out);
