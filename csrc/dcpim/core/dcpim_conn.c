@@ -77,7 +77,7 @@ static void rx_syn_ack(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p)
 	}
 	dcpim_flow_take_syn(f, p);
 	if (!f->backoff)
-		dcpim_flow_rtt(f, now - f->opened_at);
+		dcpim_flow_rtt(f, now - f->due_since);
 	dcpim_flow_opened(f, now, DCPIM_EV_CONNECTED | DCPIM_EV_WRITABLE);
 	dcpim_flow_ack_now(f);
 }
@@ -192,14 +192,14 @@ bool dcpim_flow_fill(struct dcpim_flow *f, u64 now, u16 bit, struct dcpim_pkt *p
 		p->u.syn.max_msg = (u32)dcpim_min(h->cfg.max_msg, f->rcvbuf - DCPIM_MSG_OVERHEAD);
 		return true;
 	case CTL_ACK:
-	case CTL_PROBE:
+	case CTL_CREDIT:
 		if (!f->rtag)
 			return false;
 		h->stats.ack_tx++;
 		dcpim_flow_acked(f);
 		if (f->kind == DCPIM_MESSAGE) {
 			p->type = DCPIM_FIN_MSG;
-			if (bit == CTL_PROBE)
+			if (bit == CTL_CREDIT)
 				p->flags |= DCPIM_F_PROBE;
 			p->u.fin_msg.cum = f->u.m.rx_cum;
 			p->u.fin_msg.credit = f->u.m.rx_credit;

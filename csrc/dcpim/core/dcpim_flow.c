@@ -75,8 +75,7 @@ static struct dcpim_flow *flow_new(struct dcpim_host *h, u64 now, enum dcpim_kin
 	f->dport = dport;
 	f->kind = (u8)kind;
 	f->ltag = (u32)dcpim_rand64(&h->rand) | 1;
-	f->opened_at = now;
-	f->ack_due = DCPIM_NEVER;
+	f->due_since = now;
 	f->sndbuf = h->cfg.sndbuf;
 	f->rcvbuf = h->cfg.rcvbuf;
 	dcpim_list_init(&f->ev_node);
@@ -118,7 +117,6 @@ static void stop(struct dcpim_flow *f)
 	}
 	dcpim_timer_stop(h, &f->timer);
 	dcpim_timer_stop(h, &f->ack_timer);
-	f->ack_due = DCPIM_NEVER;
 }
 
 void dcpim_flow_free(struct dcpim_flow *f)
@@ -374,19 +372,14 @@ void dcpim_flow_ack_later(struct dcpim_flow *f, u64 now)
 		dcpim_flow_ack_now(f);
 		return;
 	}
-	if (f->ack_due != DCPIM_NEVER)
-		return;
-	f->ack_due = dcpim_after(now, f->host->cfg.ack_delay_ns);
-	dcpim_timer_set(f->host, &f->ack_timer, f->ack_due);
+	if (!dcpim_timer_on(&f->ack_timer))
+		dcpim_timer_set(f->host, &f->ack_timer, dcpim_after(now, f->host->cfg.ack_delay_ns));
 }
 
 void dcpim_flow_acked(struct dcpim_flow *f)
 {
 	f->unacked = 0;
-	if (f->ack_due != DCPIM_NEVER) {
-		f->ack_due = DCPIM_NEVER;
-		dcpim_timer_stop(f->host, &f->ack_timer);
-	}
+	dcpim_timer_stop(f->host, &f->ack_timer);
 	/* DATA does not tell the window; keep the ACK that was to. */
 	if (f->kind == DCPIM_STREAM && dcpim_recv_limit(&f->u.s.recv) - f->u.s.recv.wnd_told < f->rcvbuf / 4)
 		dcpim_ctl_clear(&f->ctl, CTL_ACK);
@@ -395,7 +388,6 @@ void dcpim_flow_acked(struct dcpim_flow *f)
 void dcpim_flow_ack_timer(struct dcpim_flow *f, u64 now)
 {
 	(void)now;
-	f->ack_due = DCPIM_NEVER;
 	dcpim_flow_ack_now(f);
 }
 
@@ -510,7 +502,7 @@ void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 		dcpim_flow_free(f);
 		return;
 	}
-	if (opening && now - f->opened_at >= h->cfg.connect_timeout_ns) {
+	if (opening && now - f->due_since >= h->cfg.connect_timeout_ns) {
 		dcpim_flow_fail(f, now, -ETIMEDOUT);
 		return;
 	}
@@ -519,7 +511,7 @@ void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 	} else if ((f->flags & (FLOW_FIN_SENT | FLOW_FIN_ACKED)) == FLOW_FIN_SENT) {
 		bit = CTL_FIN;
 	} else if (f->flags & FLOW_WANT_CREDIT) {
-		bit = CTL_PROBE;
+		bit = CTL_CREDIT;
 	} else {
 		/* All delivered, closed here, and the peer never finishes. */
 		if ((f->flags & FLOW_APP_CLOSED) && (f->flags & FLOW_DRAINED))
@@ -557,8 +549,8 @@ void dcpim_flow_info(const struct dcpim_flow *f, struct dcpim_flow_info *info)
 	info->srtt_us = dcpim_sat32(f->srtt / 1000);
 	info->max_msg = (u32)dcpim_min(f->host->cfg.max_msg, f->peer_max_msg ? f->peer_max_msg : ~0u);
 	info->tx_queued = f->tx_queued;
-	info->bytes_tx = f->bytes_tx;
-	info->bytes_rx = f->bytes_rx;
+	info->bytes_tx = f->kind == DCPIM_STREAM ? f->u.s.send.una : f->u.m.bytes_tx;
+	info->bytes_rx = f->kind == DCPIM_STREAM ? f->u.s.recv.nxt : f->u.m.bytes_rx;
 	info->rtx_bytes = f->rtx_bytes;
 	if (f->kind == DCPIM_STREAM) {
 		info->rx_queued = f->u.s.recv.nxt - f->u.s.recv.read;

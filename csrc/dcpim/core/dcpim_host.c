@@ -412,6 +412,8 @@ static void finish(struct dcpim_host *h, struct dcpim_txpkt *tx, const struct dc
 
 static bool emit_ctl(struct dcpim_host *h, u64 now, struct dcpim_ctl *c, u16 bit, struct dcpim_txpkt *tx)
 {
+	struct dcpim_send *s = NULL;
+	struct dcpim_recv *r = NULL;
 	struct dcpim_flow *f = NULL;
 	struct dcpim_peer *peer;
 	struct dcpim_pkt p;
@@ -430,21 +432,25 @@ static bool emit_ctl(struct dcpim_host *h, u64 now, struct dcpim_ctl *c, u16 bit
 		break;
 	case CTL_FLOW:
 		f = dcpim_container(c, struct dcpim_flow, ctl);
+		if (bit == CTL_DEMAND)
+			s = &f->u.s.send;
+		else if (bit == CTL_TOKEN)
+			r = &f->u.s.recv;
 		break;
-	case CTL_SEND:
-		f = dcpim_container(c, struct dcpim_send, ctl)->flow;
+	case CTL_TXMSG:
+		s = &dcpim_container(c, struct dcpim_txmsg, ctl)->send;
+		f = s->flow;
 		break;
-	case CTL_RECV:
-		f = dcpim_container(c, struct dcpim_recv, ctl)->flow;
+	case CTL_RXMSG:
+		r = &dcpim_container(c, struct dcpim_rxmsg_state, ctl)->recv;
+		f = r->flow;
 		break;
 	}
 	if (f) {
 		p.sport = f->sport;
 		p.dport = f->dport;
 		p.tag = f->rtag;
-		if (c->owner == CTL_FLOW ? !dcpim_flow_fill(f, now, bit, &p) :
-		    c->owner == CTL_SEND ? !dcpim_send_fill(dcpim_container(c, struct dcpim_send, ctl), &p) :
-					   !dcpim_recv_fill(dcpim_container(c, struct dcpim_recv, ctl), now, &p))
+		if (s ? !dcpim_send_fill(s, &p) : r ? !dcpim_recv_fill(r, now, &p) : !dcpim_flow_fill(f, now, bit, &p))
 			return false;
 		tx->path = &f->path;
 	}

@@ -192,6 +192,7 @@ int dcpim_send_msg(struct dcpim_flow *f, u64 now, const struct dcpim_buf *bufs, 
 	if (!t)
 		return -ENOMEM;
 	dcpim_list_init(&t->node);
+	dcpim_ctl_init(&t->ctl, CTL_TXMSG);
 	dcpim_send_init(&t->send, f, m->next_id);
 	for (i = 0; i < nbufs; i++) {
 		if (dcpim_send_append(&t->send, &bufs[i]))
@@ -222,7 +223,7 @@ int dcpim_send_msg(struct dcpim_flow *f, u64 now, const struct dcpim_buf *bufs, 
 	m->next_id++;
 	dcpim_send_grown(&t->send, now, 0);
 	if (t->send.is_long)
-		dcpim_ctl_set(h, &t->send.ctl, CTL_PROBE);
+		dcpim_ctl_set(h, &t->ctl, CTL_DEMAND);
 	return 0;
 }
 
@@ -235,7 +236,7 @@ void dcpim_msg_send_done(struct dcpim_send *s, u64 now)
 		dcpim_flow_rtt(f, now - s->sample_at);
 	s->done = true;
 	f->tx_queued -= cost(t->size);
-	f->bytes_tx += t->size;
+	f->u.m.bytes_tx += t->size;
 	f->host->stats.msgs_acked++;
 	tx_unhash(t);
 	if (t->quiet) {
@@ -406,6 +407,7 @@ static struct dcpim_rxmsg_state *rx_new(struct dcpim_flow *f, u64 id, u32 size)
 	r = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(union msg_cell));
 	if (!r)
 		return NULL;
+	dcpim_ctl_init(&r->ctl, CTL_RXMSG);
 	dcpim_recv_init(&r->recv, f, id);
 	r->recv.final = size;
 	r->size = size;

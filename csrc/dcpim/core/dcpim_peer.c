@@ -108,6 +108,20 @@ void dcpim_peer_detach(struct dcpim_flow *f)
 	peer_put(f->host, p);
 }
 
+/* Fail the connections to an incarnation of the peer other than the one that chose @tag. */
+static void fail_old(struct dcpim_peer *p, u64 now, u32 tag)
+{
+	struct dcpim_list *l, *next;
+
+	for (l = p->flows.next; l != &p->flows; l = next) {
+		struct dcpim_flow *old = dcpim_container(l, struct dcpim_flow, peer_node);
+
+		next = l->next;
+		if (old->host_tag && old->host_tag != tag && (old->flags & FLOW_CONFIRMED))
+			dcpim_flow_fail(old, now, -ECONNRESET);
+	}
+}
+
 /*
  * The flow's peer has proved that it is where it says: believe its host tag.
  * A new tag means that it restarted, and its older connections died with it.
@@ -115,7 +129,6 @@ void dcpim_peer_detach(struct dcpim_flow *f)
 void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f)
 {
 	struct dcpim_peer *p = f->peer;
-	struct dcpim_list *l, *next;
 
 	if (!p->path.port && f->peer_host_port && p->key_port != f->peer_host_port) {
 		struct dcpim_peer *real = dcpim_peer_get(h, now, &f->path, f->peer_host_port);
@@ -131,15 +144,8 @@ void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f)
 	if (p->rtag == f->host_tag)
 		return;
 	p->nflows++;
-	if (p->rtag) {
-		for (l = p->flows.next; l != &p->flows; l = next) {
-			struct dcpim_flow *old = dcpim_container(l, struct dcpim_flow, peer_node);
-
-			next = l->next;
-			if (old->host_tag && old->host_tag != f->host_tag && (old->flags & FLOW_CONFIRMED))
-				dcpim_flow_fail(old, now, -ECONNRESET);
-		}
-	}
+	if (p->rtag)
+		fail_old(p, now, f->host_tag);
 	p->rtag = f->host_tag;
 	peer_put(h, p);
 }
@@ -192,7 +198,11 @@ void dcpim_rx_host(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, 
 	p->heard = now;
 	switch (pkt->type) {
 	case DCPIM_RESET:
-		dcpim_peer_fail(h, now, p, -ECONNRESET);
+		/* It restarted. What is being opened now is with its new incarnation. */
+		p->nflows++;
+		fail_old(p, now, 0);
+		p->rtag = 0;
+		peer_put(h, p);
 		break;
 	case DCPIM_KEEPALIVE:
 		dcpim_ctl_set(h, &p->ctl, CTL_KEEPALIVE_ACK);

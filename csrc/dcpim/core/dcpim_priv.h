@@ -36,7 +36,7 @@ struct dcpim_timer {
 };
 
 /* Control packets waiting to be sent: one bit per packet, one queue per host. */
-enum dcpim_ctl_owner { CTL_FLOW, CTL_PEER, CTL_SEND, CTL_RECV };
+enum dcpim_ctl_owner { CTL_FLOW, CTL_PEER, CTL_TXMSG, CTL_RXMSG };
 
 struct dcpim_ctl {
 	struct dcpim_list node;
@@ -49,8 +49,9 @@ struct dcpim_ctl {
 #define CTL_ACK 0x004 /* stream: ACK; messages: FIN_MSG */
 #define CTL_FIN 0x008
 #define CTL_FIN_ACK 0x010
-#define CTL_PROBE 0x040	  /* flow: FIN_MSG with F_PROBE; send: DEMAND or NOTIFICATION_MSG */
-#define CTL_TOKEN 0x080	  /* recv */
+#define CTL_CREDIT 0x020 /* FIN_MSG that asks for one */
+#define CTL_DEMAND 0x040 /* DEMAND; of a message: NOTIFICATION_MSG */
+#define CTL_TOKEN 0x080	 /* TOKEN; of a message: TOKEN_MSG */
 #define CTL_RTS 0x001	  /* peer, here and below */
 #define CTL_RTS_PROMPT 0x002
 #define CTL_GRANT 0x004
@@ -85,15 +86,13 @@ struct dcpim_send {
 	u64 token;		  /* scheduled edge */
 	u64 told;		  /* how far the receiver knows we want to go */
 	u64 wnd;		  /* flow control edge */
-	u64 first_edge;		  /* end of the unscheduled first part of a long transfer */
-	u64 burst;		  /* where the application began writing after all was acknowledged */
+	u64 first_edge;		  /* where the burst began; once long, end of its unscheduled first part */
 	struct dcpim_list segs;
 	struct dcpim_seg *cursor; /* segment that holds nxt, if known */
 	struct dcpim_list lost;	  /* spans to send again */
 	u32 nlost;
 	struct dcpim_list ready;  /* on one of the host's transmit queues */
 	struct dcpim_timer timer;
-	struct dcpim_ctl ctl;
 	u64 progress_at;
 	u64 probe_since;	  /* first unanswered probe; 0: none */
 	u64 sample_off, sample_at; /* RTT sample under way; sample_at 0: none */
@@ -120,12 +119,10 @@ struct dcpim_recv {
 	struct dcpim_list segs;	 /* in order, unread */
 	struct dcpim_list spans; /* out of order */
 	u32 nspans;
-	u32 ooo;   /* bytes in them */
 	u64 out;   /* this transfer's part of peer->tok_out */
 	u64 want;  /* this transfer's part of peer->want */
 	struct dcpim_heap_node heap; /* on peer->wanting, smallest remainder first */
 	struct dcpim_timer timer;
-	struct dcpim_ctl ctl;
 	u64 timer_nxt;	 /* nxt when the timer was set */
 	u64 probe_since;
 	u64 rtx_end;	 /* ask again for holes below this; 0: nothing asked */
@@ -137,6 +134,7 @@ struct dcpim_recv {
 
 struct dcpim_txmsg {
 	struct dcpim_send send;
+	struct dcpim_ctl ctl;
 	struct dcpim_list node; /* flow->tx_msgs by id, then flow->acked */
 	struct dcpim_txmsg *hash_next;
 	void *user;
@@ -146,6 +144,7 @@ struct dcpim_txmsg {
 
 struct dcpim_rxmsg_state {
 	struct dcpim_recv recv;
+	struct dcpim_ctl ctl;
 	struct dcpim_list node; /* flow->rx_msgs while incomplete, then flow->rx_done */
 	struct dcpim_rxmsg_state *hash_next;
 	u32 size;
@@ -171,6 +170,7 @@ struct dcpim_msgs {
 	u64 rx_charged, rx_credit, rx_credit_told;
 	u64 rx_final;	   /* ids end here: peer's FIN */
 	u32 hash_base;
+	u64 bytes_tx, bytes_rx;
 	u32 unacked;	   /* completions since the last FIN_MSG */
 };
 
@@ -210,12 +210,10 @@ struct dcpim_flow {
 	u16 peer_host_port;
 	u32 peer_unsched, peer_max_msg;
 	u32 sndbuf, rcvbuf;
-	u64 srtt, rttvar;
-	u64 opened_at;
-	u64 due_since; /* handshake, FIN: first unanswered try; 0: none */
-	u64 ack_due;   /* DCPIM_NEVER: none */
+	u32 srtt, rttvar; /* ns; 0: not measured yet */
+	u64 due_since; /* when it was opened; later FIN, credit: first unanswered try; 0: none */
 	u32 unacked;   /* bytes received since the last ACK */
-	u64 tx_queued, rtx_bytes, bytes_tx, bytes_rx;
+	u64 tx_queued, rtx_bytes;
 	struct dcpim_timer timer, ack_timer;
 	struct dcpim_ctl ctl;
 	union {
@@ -415,6 +413,7 @@ void dcpim_send_token(struct dcpim_send *s, u64 now, u64 rcv_nxt, u64 token_nxt,
 void dcpim_send_timer(struct dcpim_send *s, u64 now);
 /* Next DATA packet; false when there is none. */
 bool dcpim_send_emit(struct dcpim_send *s, u64 now, struct dcpim_txpkt *tx, struct dcpim_pkt *p);
+struct dcpim_ctl *dcpim_send_ctl(struct dcpim_send *s);
 bool dcpim_send_fill(struct dcpim_send *s, struct dcpim_pkt *p); /* DEMAND or NOTIFICATION_MSG */
 bool dcpim_send_append(struct dcpim_send *s, const struct dcpim_buf *buf);
 u64 dcpim_flow_rto(const struct dcpim_flow *f);
@@ -431,6 +430,7 @@ void dcpim_recv_fini(struct dcpim_recv *r);
 int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_buf *payload);
 void dcpim_recv_demand(struct dcpim_recv *r, u64 now, u64 known);
 void dcpim_recv_probe(struct dcpim_recv *r, u64 now, u64 sent);
+struct dcpim_ctl *dcpim_recv_ctl(struct dcpim_recv *r);
 bool dcpim_recv_fill(struct dcpim_recv *r, u64 now, struct dcpim_pkt *p); /* TOKEN or TOKEN_MSG */
 void dcpim_recv_timer(struct dcpim_recv *r, u64 now);
 void dcpim_recv_arm(struct dcpim_recv *r, u64 now);

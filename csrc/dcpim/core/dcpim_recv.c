@@ -17,7 +17,11 @@ void dcpim_recv_init(struct dcpim_recv *r, struct dcpim_flow *f, u64 msg_id)
 	dcpim_list_init(&r->spans);
 	dcpim_heap_node_init(&r->heap);
 	dcpim_timer_init(&r->timer, TIMER_RECV);
-	dcpim_ctl_init(&r->ctl, CTL_RECV);
+}
+
+struct dcpim_ctl *dcpim_recv_ctl(struct dcpim_recv *r)
+{
+	return r->msg_id ? &dcpim_container(r, struct dcpim_rxmsg_state, recv)->ctl : &r->flow->ctl;
 }
 
 void dcpim_recv_stop(struct dcpim_recv *r)
@@ -36,8 +40,8 @@ void dcpim_recv_stop(struct dcpim_recv *r)
 	r->out = r->want = 0;
 	while (!dcpim_list_empty(&r->spans))
 		dcpim_span_free(h, dcpim_container(r->spans.next, struct dcpim_span, node));
-	r->nspans = r->ooo = 0;
-	dcpim_ctl_clear(&r->ctl, 0xffff);
+	r->nspans = 0;
+	dcpim_ctl_clear(dcpim_recv_ctl(r), r->msg_id ? 0xffff : CTL_TOKEN);
 	dcpim_timer_stop(h, &r->timer);
 }
 
@@ -94,7 +98,6 @@ static int add_piece(struct dcpim_recv *r, struct dcpim_span *prev, struct dcpim
 		r->nxt = end;
 		if (next && next->start == end) {
 			splice(&r->segs, &next->segs);
-			r->ooo -= (u32)(next->end - next->start);
 			r->nxt = next->end;
 			span_drop(r, next);
 		}
@@ -121,7 +124,6 @@ static int add_piece(struct dcpim_recv *r, struct dcpim_span *prev, struct dcpim
 		dcpim_list_add_tail(next ? &next->node : &r->spans, &span->node);
 		r->nspans++;
 	}
-	r->ooo += (u32)(end - start);
 	return 0;
 }
 
@@ -179,7 +181,8 @@ int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_b
 	if (r->nxt != before) {
 		r->backoff = 0;
 		r->probe_since = 0;
-		f->bytes_rx += r->nxt - before;
+		if (r->msg_id)
+			f->u.m.bytes_rx += r->nxt - before;
 		if (r->sample_at && r->nxt >= r->sample_off) {
 			dcpim_flow_rtt(f, now - r->sample_at);
 			r->sample_at = 0;
@@ -229,7 +232,7 @@ static void ask_again(struct dcpim_recv *r, u64 now, u64 upto)
 	upto = dcpim_min(upto, r->nxt + dcpim_max(h->window, h->payload_max));
 	r->rtx_end = dcpim_max(r->rtx_end, upto);
 	r->sample_at = 0;
-	dcpim_ctl_set(h, &r->ctl, CTL_TOKEN);
+	dcpim_ctl_set(h, dcpim_recv_ctl(r), CTL_TOKEN);
 	dcpim_trace(h, now, DCPIM_TRACE_RTX, r->flow->peer, upto - r->nxt, r->nspans);
 }
 
@@ -301,7 +304,7 @@ void dcpim_recv_probe(struct dcpim_recv *r, u64 now, u64 sent)
 	if (sent > r->nxt && (!r->rtx_asked_at || now - r->rtx_asked_at >= dcpim_max(f->srtt, f->host->cfg.data_rtt_ns)))
 		ask_again(r, now, sent);
 	else
-		dcpim_ctl_set(f->host, &r->ctl, CTL_TOKEN);
+		dcpim_ctl_set(f->host, dcpim_recv_ctl(r), CTL_TOKEN);
 }
 
 /* What is held above nxt, for the sender to leave out. */

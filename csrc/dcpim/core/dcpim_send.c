@@ -24,7 +24,11 @@ void dcpim_send_init(struct dcpim_send *s, struct dcpim_flow *f, u64 msg_id)
 	dcpim_list_init(&s->lost);
 	dcpim_list_init(&s->ready);
 	dcpim_timer_init(&s->timer, TIMER_SEND);
-	dcpim_ctl_init(&s->ctl, CTL_SEND);
+}
+
+struct dcpim_ctl *dcpim_send_ctl(struct dcpim_send *s)
+{
+	return s->msg_id ? &dcpim_container(s, struct dcpim_txmsg, send)->ctl : &s->flow->ctl;
 }
 
 static void clear_lost(struct dcpim_send *s)
@@ -47,7 +51,7 @@ void dcpim_send_stop(struct dcpim_send *s)
 	clear_lost(s);
 	set_wants(s, false);
 	dcpim_list_del(&s->ready);
-	dcpim_ctl_clear(&s->ctl, 0xffff);
+	dcpim_ctl_clear(dcpim_send_ctl(s), s->msg_id ? 0xffff : CTL_DEMAND);
 	dcpim_timer_stop(s->flow->host, &s->timer);
 }
 
@@ -78,22 +82,22 @@ void dcpim_flow_rtt(struct dcpim_flow *f, u64 rtt)
 {
 	u64 err;
 
-	rtt = dcpim_min(rtt, f->host->cfg.rto_max_ns);
+	rtt = dcpim_min(dcpim_min(rtt, f->host->cfg.rto_max_ns), 1u << 31);
 	/* RFC 6298 section 2 */
 	if (!f->srtt) {
-		f->srtt = dcpim_max(rtt, 1);
-		f->rttvar = rtt / 2;
+		f->srtt = (u32)dcpim_max(rtt, 1);
+		f->rttvar = (u32)(rtt / 2);
 		return;
 	}
 	err = rtt > f->srtt ? rtt - f->srtt : f->srtt - rtt;
-	f->rttvar = (3 * f->rttvar + err) / 4;
-	f->srtt = dcpim_max((7 * f->srtt + rtt) / 8, 1);
+	f->rttvar = (u32)((3ull * f->rttvar + err) / 4);
+	f->srtt = (u32)dcpim_max((7ull * f->srtt + rtt) / 8, 1);
 }
 
 u64 dcpim_flow_rto(const struct dcpim_flow *f)
 {
 	const struct dcpim_cfg *cfg = &f->host->cfg;
-	u64 rto = f->srtt ? f->srtt + 4 * f->rttvar : 3 * cfg->data_rtt_ns;
+	u64 rto = f->srtt ? f->srtt + 4ull * f->rttvar : 3 * cfg->data_rtt_ns;
 
 	return dcpim_min(dcpim_max(rto, cfg->rto_min_ns) + cfg->ack_delay_ns, cfg->rto_max_ns);
 }
@@ -171,7 +175,7 @@ void dcpim_send_grown(struct dcpim_send *s, u64 now, u64 before)
 	u64 cap = dcpim_flow_unsched(f);
 
 	if (s->una == before) {
-		s->burst = before;
+		s->first_edge = before;
 		s->is_long = false;
 		s->progress_at = now;
 		if (!s->msg_id) {
@@ -181,7 +185,7 @@ void dcpim_send_grown(struct dcpim_send *s, u64 now, u64 before)
 	}
 	if (!s->is_long && s->end - s->una > cap) {
 		s->is_long = true;
-		s->first_edge = s->burst + first_part(f);
+		s->first_edge += first_part(f);
 	}
 	dcpim_send_update(s, now);
 }
@@ -221,7 +225,7 @@ void dcpim_send_update(struct dcpim_send *s, u64 now)
 		dcpim_list_del(&s->ready);
 		/* The receiver believes that it has heard of everything: tell it. */
 		if (e < s->end && s->told <= s->nxt)
-			dcpim_ctl_set(h, &s->ctl, CTL_PROBE);
+			dcpim_ctl_set(h, dcpim_send_ctl(s), CTL_DEMAND);
 	}
 	if (!dcpim_timer_on(&s->timer))
 		dcpim_timer_set(h, &s->timer, dcpim_after(now, backed_off(s)));
@@ -249,7 +253,6 @@ void dcpim_send_ack(struct dcpim_send *s, u64 now, u64 rcv_nxt)
 		return;
 	if (!s->msg_id) {
 		f->tx_queued -= rcv_nxt - s->una;
-		f->bytes_tx += rcv_nxt - s->una;
 	}
 	s->una = rcv_nxt;
 	s->progress_at = now;
@@ -342,7 +345,7 @@ void dcpim_send_timer(struct dcpim_send *s, u64 now)
 		s->backoff++;
 	s->rtx_since = true;
 	h->stats.probe_timeouts++;
-	dcpim_ctl_set(h, &s->ctl, CTL_PROBE);
+	dcpim_ctl_set(h, dcpim_send_ctl(s), CTL_DEMAND);
 	dcpim_timer_set(h, &s->timer, dcpim_after(now, backed_off(s)));
 }
 

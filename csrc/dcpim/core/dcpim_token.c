@@ -74,7 +74,7 @@ static void grant_tokens(struct dcpim_host *h, u64 now, struct dcpim_recv *r, u6
 	}
 	h->stats.token_bytes_tx += bytes;
 	dcpim_recv_account(r);
-	dcpim_ctl_set(h, &r->ctl, CTL_TOKEN);
+	dcpim_ctl_set(h, dcpim_recv_ctl(r), CTL_TOKEN);
 	dcpim_recv_arm(r, now);
 	dcpim_trace(h, now, DCPIM_TRACE_TOKEN, p, bytes, p->tok_out);
 }
