@@ -47,7 +47,9 @@ static void random_fields(struct vrng *r, struct dcpim_pkt *p)
 	static const u64 offsets[] = { 0, 1, 1000, 1432, 100000, 1ull << 31, 1ull << 32, (1ull << 62) - 1 };
 	u64 far = offsets[vrange(r, 0, 7)], near = offsets[vrange(r, 0, 7)];
 
-	p->flags = (u8)vrange(r, 0, 31) & (u8)~DCPIM_F_CRC;
+	p->flags = (u8)vrange(r, 0, 31) & (u8)~(DCPIM_F_CRC | DCPIM_F_REFLECTED);
+	if (p->type == DCPIM_RESET)
+		p->flags |= vrand(r) & DCPIM_F_REFLECTED;
 	switch (p->type) {
 	case DCPIM_DATA:
 		p->u.data.offset = dcpim_min(far, (1ull << 62) - 70000);

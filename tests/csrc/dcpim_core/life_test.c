@@ -489,8 +489,7 @@ static void memory__failing_allocation_at_every_place(void)
 		struct vhost_cfg cfg = scene_cfg();
 		bool reached;
 
-		vnet_init(&net, 1);
-		vapp_init(&app, &net);
+		scene_start(1, 0, &cfg);
 		app.allow_nomem = true;
 		for (u32 i = 0; i < 2; i++) {
 			net.hosts[i].mem.fail_from = n;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdlib.h>
+
 #include "scene.h"
 
 struct vnet net;
 struct vapp app;
 u32 scene_drop[256];
+static bool staged;
 bool (*scene_watch)(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p);
 
 static bool sent(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p)
@@ -29,6 +32,13 @@ struct vhost_cfg scene_cfg(void)
 
 void scene_start(u64 seed, u32 hosts, const struct vhost_cfg *cfg)
 {
+	static bool registered;
+
+	/* A check that failed leaves its scene standing. */
+	scene_end();
+	if (!registered)
+		atexit(scene_end);
+	registered = staged = true;
 	memset(scene_drop, 0, sizeof(scene_drop));
 	scene_watch = NULL;
 	vnet_init(&net, seed);
@@ -81,6 +91,9 @@ u64 scene_run_until_delivered(u64 ns)
 
 void scene_end(void)
 {
+	if (!staged)
+		return;
+	staged = false;
 	vnet_fini(&net);
 	vapp_fini(&app);
 }

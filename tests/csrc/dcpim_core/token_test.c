@@ -5,10 +5,10 @@
 /* One stream per pair of hosts in these tests, so that a pair names its stream. */
 static u64 edge[VNET_MAX_HOSTS][VNET_MAX_HOSTS];    /* [sender][receiver], highest token delivered */
 static u64 granted[VNET_MAX_HOSTS][VNET_MAX_HOSTS]; /* highest token sent */
-static u64 arrived[VNET_MAX_HOSTS][VNET_MAX_HOSTS]; /* rcv_nxt last announced */
+static u64 arrived[VNET_MAX_HOSTS][VNET_MAX_HOSTS]; /* end of what was delivered */
 static u64 top[VNET_MAX_HOSTS][VNET_MAX_HOSTS];     /* end of data sent */
 static u64 beyond;	/* most bytes sent above the edge */
-static u64 most_out;	/* most bytes granted and not announced as received, one pair */
+static u64 most_out;	/* most bytes granted and not received, one pair */
 static u64 most_out_all[VNET_MAX_HOSTS]; /* by receiver, over all its senders */
 static u32 largest_grant, tokens;
 
@@ -32,7 +32,6 @@ static bool watch_sent(struct vhost *h, const struct vpkt *pkt, const struct dcp
 		granted[s][r] = p->u.token.token_nxt;
 	}
 	tokens += p->type == DCPIM_TOKEN;
-	arrived[s][r] = dcpim_max(arrived[s][r], p->u.token.rcv_nxt);
 	if (granted[s][r] > arrived[s][r])
 		most_out = dcpim_max(most_out, granted[s][r] - arrived[s][r]);
 	for (u32 i = 0; i < net.nhosts; i++)
@@ -43,6 +42,8 @@ static bool watch_sent(struct vhost *h, const struct vpkt *pkt, const struct dcp
 
 static bool watch_delivered(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p, int decoded)
 {
+	if (!decoded && p->type == DCPIM_DATA)
+		arrived[pkt->src][h->index] = dcpim_max(arrived[pkt->src][h->index], p->u.data.offset + (pkt->len - p->hdr_len));
 	if (!decoded && (p->type == DCPIM_TOKEN || p->type == DCPIM_ACK))
 		edge[h->index][pkt->src] = dcpim_max(edge[h->index][pkt->src], p->u.token.token_nxt);
 	return true;

@@ -323,6 +323,7 @@ static void side_read(struct vside *s)
 	struct vnet *net = s->host->net;
 	bool stream = s->conn->kind == DCPIM_STREAM, empty = false;
 	u64 before;
+	u32 msgs;
 
 	while (s->flow && !empty && !net->failed) {
 		u64 from = dcpim_max(s->next_read, s->read_from);
@@ -332,10 +333,11 @@ static void side_read(struct vside *s)
 			return;
 		}
 		before = s->rx_done;
+		msgs = s->msgs_read;
 		empty = stream ? read_stream(s) : read_msgs(s);
-		if (s->rx_done != before || !stream)
+		if (s->rx_done != before || s->msgs_read != msgs)
 			vapp_of(net)->last_progress = s->last_read_at = net->now;
-		if (s->plan.read_gap_ns && s->rx_done != before)
+		if (s->plan.read_gap_ns && (s->rx_done != before || s->msgs_read != msgs))
 			s->next_read = net->now + vrange(&net->rng, 0, 2 * s->plan.read_gap_ns);
 		if (s->plan.end == VEND_CLOSE_READ && (stream ? s->rx_done : s->msgs_read) >= s->plan.end_at) {
 			vside_close(s, false);
