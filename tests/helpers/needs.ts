@@ -37,6 +37,7 @@ const CHECKS = {
   tcpdump: () => program("tcpdump"),
   tshark: () => program("tshark"),
   iperf3: () => program("iperf3"),
+  ethtool: () => program("ethtool"),
   clang: () => program("clang"),
   gcc: () => program("gcc"),
   bigendian: () => program("s390x-linux-gnu-gcc") ?? program("qemu-s390x"),
