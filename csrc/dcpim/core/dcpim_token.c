@@ -99,7 +99,7 @@ void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 	}
 	win = dcpim_max(h->chan_window * ch, h->payload_max);
 	/* The usual case while data streams in: most of the window is still under way. */
-	if (p->tok_at && p->tok_out + dcpim_min(h->batch, p->want) > win && !dcpim_list_empty(&p->want_node))
+	if (p->tok_at && p->tok_out + dcpim_min(dcpim_min(h->batch, p->want), win) > win && !dcpim_list_empty(&p->want_node))
 		return;
 	if (!p->tok_at) {
 		p->tok_credit = h->batch;

@@ -453,7 +453,44 @@ static void run(struct world *w)
 		vcheck_nothing_left(&net.hosts[i], true);
 }
 
-static bool schedule(u64 seed)
+static void describe(void)
+{
+	for (u32 i = 0; i < net.nhosts; i++) {
+		const struct vhost_cfg *c = &net.hosts[i].cfg;
+		const struct dcpim_cfg *d = &c->dcpim;
+
+		printf("# host %u: rate %llu crtt %llu drtt %llu r %u k %u alpha %u beta %u packet %u short %u window %u batch %u "
+		       "first %u/%u refill %u accept %u budget %llu rcvbuf %u sndbuf %u msg %u rto %llu..%llu ack %llu dead %llu "
+		       "keep %llu timewait %llu gran %llu slop %llu bdp %llu round %llu epoch %llu\n",
+		       i, (unsigned long long)d->rate_bps, (unsigned long long)d->ctrl_rtt_ns,
+		       (unsigned long long)d->data_rtt_ns, d->rounds, d->channels, d->alpha_milli, d->beta_milli,
+		       d->max_packet, d->short_threshold, d->window, d->token_batch, d->first_part_mode,
+		       d->first_part_bytes, d->unsched_refill_milli, d->unsched_accept,
+		       (unsigned long long)d->rx_budget, d->rcvbuf, d->sndbuf, d->max_msg,
+		       (unsigned long long)d->rto_min_ns, (unsigned long long)d->rto_max_ns,
+		       (unsigned long long)d->ack_delay_ns, (unsigned long long)d->dead_after_ns,
+		       (unsigned long long)d->keepalive_ns, (unsigned long long)d->timewait_ns,
+		       (unsigned long long)d->timer_gran_ns, (unsigned long long)c->timer_slop_ns,
+		       (unsigned long long)dcpim_cfg_bdp(d), (unsigned long long)dcpim_cfg_round_ns(d),
+		       (unsigned long long)dcpim_cfg_epoch_ns(d));
+	}
+	for (u32 i = 0; i < app.nconns; i++) {
+		const struct vconn *c = app.conns[i];
+
+		for (u32 who = 0; who < 2; who++) {
+			const struct vplan *p = &c->side[who].plan;
+
+			printf("# connection %u end %u: host %u, %s, %llu bytes in %u..%u, %u messages of %u..%u, gap %llu, read %u "
+			       "gap %llu stall %llu, end %u at %llu\n",
+			       i, who, c->side[who].host->index, c->kind ? "messages" : "stream",
+			       (unsigned long long)p->total, p->chunk_min, p->chunk_max, p->msgs, p->msg_min, p->msg_max,
+			       (unsigned long long)p->write_gap_ns, p->read_max, (unsigned long long)p->read_gap_ns,
+			       (unsigned long long)p->stall_ns, p->end, (unsigned long long)p->end_at);
+		}
+	}
+}
+
+static bool schedule(u64 seed, bool replay)
 {
 	struct world w;
 	struct totals *t;
@@ -463,6 +500,8 @@ static bool schedule(u64 seed)
 	alarm(STUCK_SECONDS);
 	build(&w, seed);
 	current = w.category;
+	if (replay)
+		describe();
 	if (!net.failed)
 		run(&w);
 	t = &totals[w.category];
@@ -505,12 +544,12 @@ int main(void)
 	signal(SIGALRM, on_alarm);
 	__sanitizer_set_death_callback(on_death);
 	if (replay) {
-		schedule(seed);
+		schedule(seed, true);
 	} else {
 		printf("# base 0x%llx, %llu schedules\n", (unsigned long long)seeds.state, (unsigned long long)count);
 		fflush(stdout);
 		for (u64 i = 0; i < count; i++)
-			schedule(vrand(&seeds));
+			schedule(vrand(&seeds), false);
 	}
 	for (u32 c = 0; c < CATEGORIES; c++) {
 		const struct totals *t = &totals[c];
