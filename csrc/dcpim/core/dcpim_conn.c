@@ -225,6 +225,9 @@ bool dcpim_flow_fill(struct dcpim_flow *f, u64 now, u16 bit, struct dcpim_pkt *p
 		p->u.fin.final_offset = f->kind == DCPIM_STREAM ? f->u.s.send.end : f->u.m.next_id;
 		return true;
 	case CTL_FIN_ACK:
+		/* It acknowledges everything; an ACK after it may find the peer gone. */
+		dcpim_timer_stop(h, &f->ack_timer);
+		dcpim_ctl_clear(&f->ctl, CTL_ACK);
 		p->type = DCPIM_FIN_ACK;
 		return true;
 	}

@@ -397,6 +397,7 @@ bool dcpim_match_fill(struct dcpim_host *h, u64 now, struct dcpim_peer *p, u16 b
 /* dcpim_token.c */
 void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p);
 void dcpim_tokens_spare(struct dcpim_host *h, u64 now, struct dcpim_recv *r);
+void dcpim_tokens_starved(struct dcpim_host *h, u64 now, struct dcpim_recv *r);
 void dcpim_recv_account(struct dcpim_recv *r);
 
 /* dcpim_send.c */

@@ -268,6 +268,8 @@ void dcpim_recv_timer(struct dcpim_recv *r, u64 now)
 	}
 	if (upto > r->nxt)
 		ask_again(r, now, upto);
+	if (!r->out && r->want)
+		dcpim_tokens_starved(h, now, r);
 	if (r->backoff < MAX_BACKOFF)
 		r->backoff++;
 	dcpim_timer_set(h, &r->timer, dcpim_after(now, dcpim_min(rto << (r->backoff - 1), h->cfg.rto_max_ns)));

@@ -156,3 +156,20 @@ void dcpim_tokens_spare(struct dcpim_host *h, u64 now, struct dcpim_recv *r)
 	h->spare_used += bytes;
 	grant_tokens(h, now, r, bytes);
 }
+
+/*
+ * A whole timeout has passed and no match has come of what is wanted, be it that
+ * its packets are lost, that others always win, or that answers take longer than
+ * the epochs configured. So that no transfer starves, a little may come without
+ * one: a packet, or a batch while no channel of this host is in use.
+ */
+void dcpim_tokens_starved(struct dcpim_host *h, u64 now, struct dcpim_recv *r)
+{
+	u64 out = r->flow->peer->tok_out, bytes;
+
+	bytes = dcpim_match_idle(h) == h->cfg.channels ? h->batch : h->payload_max;
+	bytes = dcpim_min(dcpim_min(bytes, r->want), h->window > out ? h->window - out : 0);
+	bytes = dcpim_min(bytes, budget(h));
+	if (bytes)
+		grant_tokens(h, now, r, bytes);
+}
