@@ -225,6 +225,60 @@ static void close__unread_data_survives_the_peers_close(void)
 	}
 }
 
+static void close__asked_for_before_it_is_open(void)
+{
+	for (u32 kind = 0; kind < 2; kind++) {
+		struct vhost_cfg cfg = scene_cfg();
+		struct vconn *c;
+
+		scene_start(60 + kind, 2, &cfg);
+		c = kind ? scene_msgs(0, 1, 0, 0, 0) : scene_stream(0, 1, 0, 0);
+		c->side[0].plan.end = c->side[1].plan.end = VEND_SHUTDOWN;
+		scene_run(MSEC);
+		SCENE_OK();
+		TAP_CHECK(c->side[0].closed && c->side[1].closed && !c->side[0].error && !c->side[1].error);
+		SCENE_END();
+	}
+}
+
+static bool after_fin_ack;
+static u32 acks_after;
+
+static bool watch_fin_ack(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p)
+{
+	(void)pkt;
+	if (h->index == 1) {
+		acks_after += after_fin_ack && (p->type == DCPIM_ACK || p->type == DCPIM_FIN_MSG || p->type == DCPIM_TOKEN);
+		after_fin_ack |= p->type == DCPIM_FIN_ACK;
+	}
+	return true;
+}
+
+/* It acknowledges everything, and the peer may be gone: late ACKs and window updates would draw a reset. */
+static void close__nothing_is_acknowledged_after_fin_ack(void)
+{
+	for (u32 kind = 0; kind < 2; kind++) {
+		struct vhost_cfg cfg = scene_cfg();
+		struct vconn *c;
+
+		cfg.dcpim.timewait_ns = 0;
+		cfg.dcpim.rcvbuf = 50000;
+		cfg.dcpim.max_msg = 20000;
+		scene_start(62 + kind, 2, &cfg);
+		c = kind ? scene_msgs(0, 1, 3, 10000, 0) : scene_stream(0, 1, 30000, 0);
+		c->side[0].plan.end = c->side[1].plan.end = VEND_SHUTDOWN;
+		c->side[1].plan.stall_ns = 50 * MSEC;
+		after_fin_ack = false;
+		acks_after = 0;
+		scene_watch = watch_fin_ack;
+		scene_run(100 * MSEC);
+		SCENE_OK();
+		TAP_CHECK(after_fin_ack && !acks_after);
+		TAP_CHECK(c->side[1].rx_done == 30000 && !c->side[1].error);
+		SCENE_END();
+	}
+}
+
 static void close__with_unread_bytes_resets(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
@@ -531,6 +585,8 @@ int main(int argc, char **argv)
 		TAP_TEST(listen__gone_resets_the_untaken),
 		TAP_TEST(close__half_closed_side_still_receives),
 		TAP_TEST(close__unread_data_survives_the_peers_close),
+		TAP_TEST(close__asked_for_before_it_is_open),
+		TAP_TEST(close__nothing_is_acknowledged_after_fin_ack),
 		TAP_TEST(close__with_unread_bytes_resets),
 		TAP_TEST(close__abort_tells_the_peer),
 		TAP_TEST(close__frees_everything_after_time_wait),

@@ -126,6 +126,19 @@ static void token__batches_are_as_configured(void)
 	SCENE_END();
 }
 
+static void token__batch_larger_than_the_window_does_not_block(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+
+	cfg.dcpim.short_threshold = 1;
+	cfg.dcpim.window = 2 * cfg.dcpim.max_packet;
+	cfg.dcpim.token_batch = 30 * cfg.dcpim.max_packet;
+	start(35, 2, &cfg);
+	scene_stream(0, 1, 10 * dcpim_cfg_bdp(&cfg.dcpim), 0);
+	scene_run_until_delivered(10 * MSEC);
+	SCENE_END();
+}
+
 static void token__all_peers_share_the_budget(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
@@ -164,6 +177,22 @@ static void token__stop_when_nobody_reads(void)
 	/* The sender may ask now and then whether the window has opened, backing off. */
 	TAP_CHECK(net.packets - packets < 1 + 2 * 400 * MSEC / cfg.dcpim.rto_max_ns * 2);
 	scene_run_until_delivered(SEC);
+	SCENE_END();
+}
+
+/* All the demand is known and nothing is under way when the reader makes room: that alone has to get it going. */
+static void token__room_made_by_reading_is_used_at_once(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+	struct vconn *c;
+
+	cfg.dcpim.rcvbuf = 20000;
+	start(55, 2, &cfg);
+	c = scene_stream(0, 1, 60000, 0);
+	c->side[1].plan.stall_ns = 100 * MSEC;
+	scene_run(101 * MSEC);
+	SCENE_OK();
+	TAP_CHECK(c->side[1].rx_done == 60000);
 	SCENE_END();
 }
 
@@ -243,8 +272,10 @@ int main(int argc, char **argv)
 		TAP_TEST(token__outstanding_stays_within_the_window),
 		TAP_TEST(token__window_holds_under_loss),
 		TAP_TEST(token__batches_are_as_configured),
+		TAP_TEST(token__batch_larger_than_the_window_does_not_block),
 		TAP_TEST(token__all_peers_share_the_budget),
 		TAP_TEST(token__stop_when_nobody_reads),
+		TAP_TEST(token__room_made_by_reading_is_used_at_once),
 		TAP_TEST(token__slow_reader_paces_the_sender),
 		TAP_TEST(token__lost_token_is_made_up_for),
 		TAP_TEST(token__of_a_dead_sender_are_taken_back),
