@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# What the benchmark compares dcPIM with, and what holds many connections open.
+BENCH_PROGRAMS := build/bench/pingpong build/bench/messages build/bench/idle
+bench: $(BENCH_PROGRAMS)
+build/bench/pingpong build/bench/messages: build/bench/%: build/obj/tests/bench/%.o
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^
+build/bench/idle: build/obj/tests/bench/idle.o build/lib/librackwire_dcpim.so
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -Wl,-rpath,'$$ORIGIN/../lib'
