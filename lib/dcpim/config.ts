@@ -176,7 +176,9 @@ export function checkEngineOptions(options: DcpimEngineOptions): void {
       );
     }
     if (first_part_bytes !== undefined && first_part_bytes > 2 * bdp) {
-      throw refuse(`first_part_bytes ${first_part_bytes} is over 2 x rate x data-rtt = ${Math.floor(2 * bdp)}`);
+      throw refuse(
+        `first_part_bytes ${first_part_bytes} is over 2 x rate x data-rtt = ${Math.floor(2 * bdp)}`,
+      );
     }
   }
 }
