@@ -75,7 +75,8 @@ int dcpim_bind(struct dcpim_shard *s, struct sockaddr_storage *addr, struct dcpi
 		err = (*out)->lock_fd;
 		(*out)->lock_fd = -1;
 		dcpim_port_put(s, *out);
-		dcpim_ports_reap(s, true);
+		*out = NULL;
+		dcpim_ports_reap(s, false);
 	} while (!port_of(addr) && err == -EADDRINUSE && ++tries < ANY_PORT_TRIES);
 	if (!err && !e->config.encap_port)
 		set_port(addr, (*out)->udp_port);

@@ -217,16 +217,17 @@ static u32 port_drops(const struct dcpim_port *port)
 	return mem[SK_MEMINFO_DROPS];
 }
 
-static void port_close(struct dcpim_shard *s, struct dcpim_port *port)
+/* Nothing finds the port after this. */
+static void port_unlink(struct dcpim_shard *s, struct dcpim_port *port)
 {
 	dcpim_list_del(&port->node);
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, port->fd, NULL);
 	s->nports--;
 	if (!port->refs && !port->shared)
 		s->nidle--;
 	s->counters.rx_socket_drops += port_drops(port);
 	dcpim_tx_forget(s, port);
 	locals_drop(s, port);
-	port_free(port);
 }
 
 /* An unreferenced port is still open while old connections drain; the same address may take it up again. */
@@ -335,9 +336,10 @@ void dcpim_port_put(struct dcpim_shard *s, struct dcpim_port *port)
 void dcpim_ports_reap(struct dcpim_shard *s, bool all)
 {
 	u64 patience = s->engine->cfg.dead_after_ns + s->engine->cfg.timewait_ns;
-	struct dcpim_list *l, *next;
+	struct dcpim_list *l, *next, gone;
 	struct dcpim_info info;
 
+	dcpim_list_init(&gone);
 	if (s->nidle && !all) {
 		dcpim_info_get(s->host, s->now, &info);
 		all = !info.flows && !info.timewait;
@@ -346,16 +348,30 @@ void dcpim_ports_reap(struct dcpim_shard *s, bool all)
 		struct dcpim_port *port = dcpim_container(l, struct dcpim_port, node);
 
 		next = l->next;
-		if (!port->refs && !port->shared && (all || s->now >= port->idle_since + patience))
-			port_close(s, port);
+		if (!port->refs && !port->shared && (all || s->now >= port->idle_since + patience)) {
+			port_unlink(s, port);
+			dcpim_list_add_tail(&gone, &port->node);
+		}
 	}
 	s->reap_at = s->nidle ? s->now + 100000000 : DCPIM_NEVER;
+	if (!dcpim_list_empty(&gone))
+		dcpim_shard_awaken(s);
+	while (!dcpim_list_empty(&gone)) {
+		struct dcpim_port *port = dcpim_container(gone.next, struct dcpim_port, node);
+
+		dcpim_list_del(&port->node);
+		port_free(port);
+	}
 }
 
 void dcpim_ports_close(struct dcpim_shard *s)
 {
-	while (!dcpim_list_empty(&s->ports))
-		port_close(s, dcpim_container(s->ports.next, struct dcpim_port, node));
+	while (!dcpim_list_empty(&s->ports)) {
+		struct dcpim_port *port = dcpim_container(s->ports.next, struct dcpim_port, node);
+
+		port_unlink(s, port);
+		port_free(port);
+	}
 }
 
 int dcpim_port_shared(struct dcpim_shard *s, const u8 addr[16], struct dcpim_port **out)

@@ -30,17 +30,17 @@ bool dcpim_addr_is_any(const u8 addr[16])
 	return !memcmp(addr, zero, 16);
 }
 
-void dcpim_addr_from(const struct sockaddr_storage *ss, u8 addr[16], u16 *port, u32 *scope)
+void dcpim_addr_from(const void *sa, u8 addr[16], u16 *port, u32 *scope)
 {
-	if (ss->ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
+	if (((const struct sockaddr *)sa)->sa_family == AF_INET) {
+		const struct sockaddr_in *in = sa;
 
 		memcpy(addr, v4_prefix, sizeof(v4_prefix));
 		memcpy(addr + 12, &in->sin_addr, 4);
 		*port = ntohs(in->sin_port);
 		*scope = 0;
 	} else {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
+		const struct sockaddr_in6 *in6 = sa;
 
 		memcpy(addr, &in6->sin6_addr, 16);
 		*port = ntohs(in6->sin6_port);
@@ -212,7 +212,7 @@ u64 dcpim_route_speed(const struct sockaddr_storage *local, const struct sockadd
 	for (i = all; i; i = i->ifa_next) {
 		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
 			continue;
-		dcpim_addr_from((struct sockaddr_storage *)i->ifa_addr, addr, &port, &scope);
+		dcpim_addr_from(i->ifa_addr, addr, &port, &scope);
 		if (memcmp(addr, source, 16))
 			continue;
 		speed = interface_speed(i->ifa_name);

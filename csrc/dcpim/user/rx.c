@@ -156,7 +156,7 @@ static void take_datagram(struct dcpim_shard *s, struct dcpim_port *port, u32 i)
 	}
 	if (msg->msg_controllen)
 		parse_control(msg, &meta);
-	dcpim_addr_from((struct sockaddr_storage *)&s->rx.from[i], pkt.path.addr, &pkt.path.port, &pkt.path.scope);
+	dcpim_addr_from(&s->rx.from[i], pkt.path.addr, &pkt.path.port, &pkt.path.scope);
 	if (s->engine->raw) {
 		pkt.path.port = 0;
 		if (port->family == AF_INET) {
@@ -320,7 +320,7 @@ void dcpim_port_errors(struct dcpim_shard *s, struct dcpim_port *port)
 			break;
 		if (!msg.msg_namelen)
 			continue;
-		dcpim_addr_from((struct sockaddr_storage *)&from, to.addr, &to.port, &to.scope);
+		dcpim_addr_from(&from, to.addr, &to.port, &to.scope);
 		if (s->engine->raw)
 			to.port = 0;
 		for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {

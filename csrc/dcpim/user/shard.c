@@ -109,6 +109,20 @@ void dcpim_shard_kick(struct dcpim_shard *s)
 	signal_fd(s->driver == DCPIM_DRIVER_THREAD ? s->thread_fd : s->app_fd);
 }
 
+void dcpim_shard_awaken(struct dcpim_shard *s)
+{
+	u32 target = s->naps + s->sleepers;
+
+	if (!s->sleeping)
+		return;
+	dcpim_shard_kick(s);
+	while ((s32)(s->naps - target) < 0) {
+		dcpim_shard_unlock(s);
+		sched_yield();
+		dcpim_shard_lock(s);
+	}
+}
+
 void dcpim_shard_flush(struct dcpim_shard *s)
 {
 	u32 held = s->nheld;
@@ -151,7 +165,7 @@ static u32 receive_ready(struct dcpim_shard *s)
 
 struct sleep_set {
 	struct pollfd fds[2 + DCPIM_DIRECT_FDS];
-	struct dcpim_port *ports[2 + DCPIM_DIRECT_FDS];
+	u32 ports[2 + DCPIM_DIRECT_FDS]; /* local index: a port may be closed while we sleep; 0: no port */
 	u32 n;
 };
 
@@ -164,18 +178,19 @@ static void sleep_set(struct dcpim_shard *s, int wake_fd, struct sleep_set *set)
 	if (s->nheld) {
 		struct dcpim_tx_held *h = dcpim_container(s->held.next, struct dcpim_tx_held, node);
 
-		set->ports[set->n] = NULL;
+		set->ports[set->n] = 0;
 		set->fds[set->n++] = (struct pollfd){ .fd = h->group.port->fd, .events = POLLOUT };
 	}
 	if (s->nports > DCPIM_DIRECT_FDS) {
-		set->ports[set->n] = NULL;
+		set->ports[set->n] = 0;
 		set->fds[set->n++] = (struct pollfd){ .fd = s->epoll_fd, .events = POLLIN };
 		return;
 	}
 	for (l = s->ports.next; l != &s->ports; l = l->next) {
-		set->ports[set->n] = dcpim_container(l, struct dcpim_port, node);
-		set->fds[set->n] = (struct pollfd){ .fd = set->ports[set->n]->fd, .events = POLLIN };
-		set->n++;
+		struct dcpim_port *port = dcpim_container(l, struct dcpim_port, node);
+
+		set->ports[set->n] = dcpim_local_index(s, port->slot);
+		set->fds[set->n++] = (struct pollfd){ .fd = port->fd, .events = POLLIN };
 	}
 }
 
@@ -188,6 +203,7 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
 {
 	enum dcpim_driver role = s->driver;
 	struct pollfd *fds, more[16];
+	struct dcpim_local *local;
 	struct timespec ts;
 	struct sleep_set set;
 	u32 taken = 0, i;
@@ -210,10 +226,13 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
 	s->sleep_until = until ? now + until : 0;
 	s->sleeping = true;
 	s->counters.sleeps++;
+	s->sleepers++;
 	dcpim_shard_unlock(s);
 	n = ppoll(fds, set.n + nextra, &ts, NULL);
 	*interrupted = n < 0 && errno == EINTR;
 	dcpim_shard_lock(s);
+	s->sleepers--;
+	s->naps++;
 	/* An application thread may have taken over meanwhile. */
 	if (s->driver == role)
 		s->sleeping = false;
@@ -229,9 +248,12 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
 				taken += receive_ready(s);
 				continue;
 			}
+			local = dcpim_local_get(s, set.ports[i]);
+			if (!local)
+				continue;
 			if (fds[i].revents & POLLERR)
-				dcpim_port_errors(s, set.ports[i]);
-			taken += dcpim_port_receive(s, set.ports[i]);
+				dcpim_port_errors(s, local->port);
+			taken += dcpim_port_receive(s, local->port);
 		}
 		for (i = 0; i < nextra; i++) {
 			extra[i].revents = fds[set.n + i].revents;

@@ -133,6 +133,7 @@ struct dcpim_shard {
 	u32 lock_waiters; /* atomic: threads that want the lock of a spinning driver */
 	enum dcpim_driver driver;
 	bool sleeping;
+	u32 sleepers, naps; /* threads asleep, times one woke */
 	u64 sleep_until;
 	u64 last_app;	/* when an application thread last drove */
 	bool thread_parked;
@@ -213,6 +214,8 @@ void dcpim_shard_unlock(struct dcpim_shard *s);
 void dcpim_shard_flush(struct dcpim_shard *s);
 /* End the driver's sleep. */
 void dcpim_shard_kick(struct dcpim_shard *s);
+/* The same, and wait until it has: the kernel keeps what is polled alive. Lets go of the lock meanwhile. */
+void dcpim_shard_awaken(struct dcpim_shard *s);
 /* Have on_timer called. Any thread, without the lock. */
 void dcpim_shard_call(struct dcpim_shard *s);
 
@@ -289,7 +292,8 @@ u32 dcpim_packet_for_mtu(const struct rackwire_dcpim_engine *e, const u8 addr[16
 /* Speed of the physical interface a route to (or an address of) @addr uses; 0: none. */
 u64 dcpim_route_speed(const struct sockaddr_storage *local, const struct sockaddr_storage *towards);
 
-void dcpim_addr_from(const struct sockaddr_storage *ss, u8 addr[16], u16 *port, u32 *scope);
+/* @sa: an AF_INET or AF_INET6 address. */
+void dcpim_addr_from(const void *sa, u8 addr[16], u16 *port, u32 *scope);
 socklen_t dcpim_addr_to(const u8 addr[16], u16 port, u32 scope, int family, struct sockaddr_in6 *out);
 bool dcpim_addr_is_v4(const u8 addr[16]);
 bool dcpim_addr_is_any(const u8 addr[16]);
