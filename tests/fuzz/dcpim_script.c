@@ -134,6 +134,7 @@ static void op_connect(struct input *in)
 		p->msg_max = dcpim_min(bytes, net.hosts[0].cfg.dcpim.max_msg);
 		p->end = VEND_KEEP;
 	}
+	vnet_run(&net, net.now);
 }
 
 static void op_write(struct input *in)
@@ -424,7 +425,8 @@ static void begin(struct input *in)
 	cfg.dcpim.rx_budget = more & 32 ? 4000 : 0;
 	cfg.dcpim.max_flows = cfg.dcpim.max_peers = 8;
 	cfg.dcpim.max_msgs = more & 64 ? 8 : 256;
-	cfg.dcpim.max_segs = more & 64 ? 32 : 4096;
+	/* Not less: pieces of messages of which none can become complete may fill a small cap for good. */
+	cfg.dcpim.max_segs = 1u << 20;
 	cfg.timer_slop_ns = more & 128 ? 3 * USEC : 0;
 	for (u32 i = 0; i < 2; i++) {
 		cfg.clock_offset_ns = (s64)i * 123456789;
@@ -444,6 +446,9 @@ static void finish(void)
 		net.links[i][!i].loss_ppm = 0;
 		net.hosts[i].mem.fail_count = 0;
 	}
+	vapp_close_all(&net, false);
+	/* What was being opened is open by then, or never will be. */
+	vnet_run(&net, net.now + 2 * cfg->connect_timeout_ns);
 	vapp_close_all(&net, false);
 	vnet_run(&net, net.now + 6 * cfg->dead_after_ns + 4 * cfg->keepalive_ns + cfg->timewait_ns);
 	for (u32 i = 0; i < 2; i++)

@@ -188,6 +188,12 @@ int dcpim_send_msg(struct dcpim_flow *f, u64 now, const struct dcpim_buf *bufs, 
 	}
 	if (m->tx_charged + cost((u32)size) > m->tx_credit)
 		return want_credit(f, now);
+	if (!dcpim_tx_room(h, DCPIM_SLAB_MSG, h->cfg.max_msgs)) {
+		if (!f->tx_queued)
+			return -ENOMEM;
+		f->flags |= FLOW_WANT_WRITE;
+		return -EAGAIN;
+	}
 	t = dcpim_alloc(h, DCPIM_SLAB_MSG, sizeof(union msg_cell));
 	if (!t)
 		return -ENOMEM;

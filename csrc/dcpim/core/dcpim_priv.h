@@ -367,6 +367,14 @@ struct dcpim_span *dcpim_span_new(struct dcpim_host *h, u64 start, u64 end);
 void dcpim_span_free(struct dcpim_host *h, struct dcpim_span *s);
 void dcpim_seg_free(struct dcpim_host *h, struct dcpim_seg *s);
 struct dcpim_seg *dcpim_seg_new(struct dcpim_host *h, u64 off, const struct dcpim_buf *buf);
+/*
+ * Whether sending may take more of a slab. The last quarter is for receiving:
+ * hosts full of what they want to send would wait for each other for ever.
+ */
+static inline bool dcpim_tx_room(const struct dcpim_host *h, enum dcpim_slab slab, u32 cap)
+{
+	return h->count[slab] < cap - cap / 4;
+}
 
 /* dcpim_peer.c */
 struct dcpim_peer *dcpim_peer_find(struct dcpim_host *h, const struct dcpim_path *path, u16 key_port);

@@ -161,6 +161,8 @@ bool dcpim_send_append(struct dcpim_send *s, const struct dcpim_buf *buf)
 			return true;
 		}
 	}
+	if (!dcpim_tx_room(h, DCPIM_SLAB_SEG, h->cfg.max_segs))
+		return false;
 	seg = dcpim_seg_new(h, s->end, buf);
 	if (!seg)
 		return false;

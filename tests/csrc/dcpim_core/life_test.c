@@ -571,6 +571,23 @@ static void memory__failing_allocation_at_every_place(void)
 	}
 }
 
+/* Both hosts have more to send than fits their caps; neither may be left without room to receive. */
+static void memory__full_of_data_to_send_still_receives(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+
+	cfg.dcpim.max_segs = 64;
+	scene_start(70, 2, &cfg);
+	app.allow_nomem = true;
+	for (u32 i = 0; i < 2; i++) {
+		struct vconn *c = scene_stream(i, !i, 40000, 0);
+
+		c->side[0].plan.chunk_min = c->side[0].plan.chunk_max = 200;
+	}
+	scene_run_until_delivered(SEC);
+	SCENE_END();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -601,6 +618,7 @@ int main(int argc, char **argv)
 		TAP_TEST(path__shrinking_mtu_is_obeyed),
 		TAP_TEST(memory__idle_flow_takes_less_than_1_kib),
 		TAP_TEST(memory__failing_allocation_at_every_place),
+		TAP_TEST(memory__full_of_data_to_send_still_receives),
 	};
 
 	return TAP_RUN(tests, argc, argv);
