@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define SECOND 1000000000ull
+#define MILLISECOND 1000000ull
 #define DATAGRAM_MAX 65507
 
 static volatile sig_atomic_t bench_stop;

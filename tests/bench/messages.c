@@ -4,7 +4,7 @@
  *
  *   messages receive ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N]
  *   messages send    ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N]
- *            [--seconds N] [--warmup N]
+ *            [--milliseconds N] [--warmup MS]
  *
  * Batch 1 is a system call for each datagram (send, recv); above, sendmmsg and
  * recvmmsg. The sender never waits for the receiver, so datagrams are lost when
@@ -20,8 +20,8 @@ static struct {
 	int busy;
 	long cpu;
 	size_t length, batch;
-	uint64_t seconds, warmup;
-} want = { .cpu = -1, .length = 64, .batch = 1, .seconds = 3, .warmup = 1 };
+	uint64_t milliseconds, warmup;
+} want = { .cpu = -1, .length = 64, .batch = 1, .milliseconds = 3000, .warmup = 500 };
 
 static struct mmsghdr headers[BATCH_MAX];
 static struct iovec vectors[BATCH_MAX];
@@ -65,7 +65,7 @@ static void report(uint64_t count, uint64_t ns)
 
 static void send_all(int fd)
 {
-	uint64_t from = now_ns() + want.warmup * SECOND, end = from + want.seconds * SECOND, count = 0, now;
+	uint64_t from = now_ns() + want.warmup * MILLISECOND, end = from + want.milliseconds * MILLISECOND, count = 0, now;
 
 	while ((now = now_ns()) < end && !bench_stop) {
 		uint64_t moved = move(fd, 0);
@@ -73,7 +73,7 @@ static void send_all(int fd)
 		if (now >= from)
 			count += moved;
 	}
-	report(count, want.seconds * SECOND);
+	report(count, want.milliseconds * MILLISECOND);
 }
 
 static void receive_all(int fd)
@@ -87,7 +87,7 @@ static void receive_all(int fd)
 			continue;
 		now = now_ns();
 		if (from == 0)
-			from = now + want.warmup * SECOND;
+			from = now + want.warmup * MILLISECOND;
 		if (now < from)
 			continue;
 		if (first == 0)
@@ -103,7 +103,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "busy", 0, NULL, 'b' },    { "cpu", 1, NULL, 'c' },	 { "length", 1, NULL, 'l' },
-		{ "batch", 1, NULL, 'n' },   { "seconds", 1, NULL, 's' }, { "warmup", 1, NULL, 'w' },
+		{ "batch", 1, NULL, 'n' },   { "milliseconds", 1, NULL, 'm' }, { "warmup", 1, NULL, 'w' },
 		{ 0 },
 	};
 	struct sockaddr_storage address;
@@ -119,8 +119,8 @@ int main(int argc, char **argv)
 			want.length = number(optarg);
 		else if (letter == 'n')
 			want.batch = number(optarg);
-		else if (letter == 's')
-			want.seconds = number(optarg);
+		else if (letter == 'm')
+			want.milliseconds = number(optarg);
 		else if (letter == 'w')
 			want.warmup = number(optarg);
 		else

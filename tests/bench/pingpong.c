@@ -4,7 +4,7 @@
  *
  *   pingpong udp|tcp server ADDRESS PORT [--busy] [--cpu N] [--length BYTES]
  *   pingpong udp|tcp client ADDRESS PORT [--busy] [--cpu N] [--length BYTES]
- *            [--seconds N] [--warmup N]
+ *            [--milliseconds N] [--warmup MS]
  *
  * --busy asks the socket again and again instead of sleeping in the kernel. Both
  * ends must be given the same length. One client at a time; the server ends with
@@ -19,8 +19,8 @@ static struct {
 	int tcp, client, busy;
 	long cpu;
 	size_t length;
-	uint64_t seconds, warmup;
-} want = { .cpu = -1, .length = 64, .seconds = 3, .warmup = 1 };
+	uint64_t milliseconds, warmup;
+} want = { .cpu = -1, .length = 64, .milliseconds = 3000, .warmup = 500 };
 
 static int receive(int fd, char *data, size_t length)
 {
@@ -102,7 +102,7 @@ static double percentile(const uint32_t *sorted, size_t count, unsigned permille
 static void measure(int fd, char *data)
 {
 	uint32_t *rtt = malloc(RTT_MAX * sizeof(*rtt));
-	uint64_t begin = now_ns(), from = begin + want.warmup * SECOND, end = from + want.seconds * SECOND;
+	uint64_t begin = now_ns(), from = begin + want.warmup * MILLISECOND, end = from + want.milliseconds * MILLISECOND;
 	uint64_t sent_at = begin, lost = 0, sequence = 0;
 	size_t count = 0;
 
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "busy", 0, NULL, 'b' },    { "cpu", 1, NULL, 'c' },	 { "length", 1, NULL, 'l' },
-		{ "seconds", 1, NULL, 's' }, { "warmup", 1, NULL, 'w' }, { 0 },
+		{ "milliseconds", 1, NULL, 'm' }, { "warmup", 1, NULL, 'w' }, { 0 },
 	};
 	static char data[DATAGRAM_MAX];
 	struct timeval second = { .tv_sec = 1 };
@@ -157,8 +157,8 @@ int main(int argc, char **argv)
 			want.cpu = (long)number(optarg);
 		else if (letter == 'l')
 			want.length = number(optarg);
-		else if (letter == 's')
-			want.seconds = number(optarg);
+		else if (letter == 'm')
+			want.milliseconds = number(optarg);
 		else if (letter == 'w')
 			want.warmup = number(optarg);
 		else

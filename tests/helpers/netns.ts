@@ -37,27 +37,31 @@ export interface StartOptions {
   env?: Record<string, string>;
   /** Seconds until it is killed; 60 unless given. */
   seconds?: number;
+  /** Keeps its standard input open until closeInput(); it is empty unless given. */
+  input?: boolean;
 }
 
 /** A program under way; what it prints is kept. */
 export class Program {
   readonly #child: Deno.ChildProcess;
   readonly #timer: ReturnType<typeof setTimeout>;
+  #input: boolean;
   #out = "";
   #err = "";
   #ended = false;
   #heard: () => void = () => {};
   readonly finished: Promise<Finished>;
 
-  constructor(command: string[], { env, seconds = 60 }: StartOptions = {}) {
+  constructor(command: string[], { env, seconds = 60, input = false }: StartOptions = {}) {
     const [program, ...args] = command;
     this.#child = new Deno.Command(program!, {
       args,
       env: { NO_COLOR: "1", ...env },
-      stdin: "null",
+      stdin: input ? "piped" : "null",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+    this.#input = input;
     this.#timer = setTimeout(() => this.signal("SIGKILL"), seconds * 1000);
     const keep = async (stream: ReadableStream<Uint8Array>, add: (text: string) => void) => {
       for await (const text of stream.pipeThrough(new TextDecoderStream())) {
@@ -71,6 +75,7 @@ export class Program {
       keep(this.#child.stderr, (text) => this.#err += text),
     ]).then(([{ code }]) => {
       clearTimeout(this.#timer);
+      this.closeInput();
       this.#ended = true;
       this.#heard();
       return { status: code, out: this.#out, err: this.#err };
@@ -99,6 +104,12 @@ export class Program {
     } catch (error) {
       if (!(error instanceof TypeError)) throw error; // it has ended
     }
+  }
+
+  /** Lets it read the end of its standard input. */
+  closeInput(): void {
+    if (this.#input) this.#child.stdin.close().catch(() => {});
+    this.#input = false;
   }
 
   /** Waits for text in what it prints on either stream. @throws when it ends without it */

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// make bench: dcPIM beside the kernel's own transports, on loopback and between two namespaces.
+//
+// Prints a table of ratios and goals, and writes build/bench/dcpim.json with every repetition. A missed
+// goal is a result, not a failure: the status is 1 only where something could not be measured.
+
+import { parseArgs } from "node:util";
+import { COLOURED, PLAIN, type Style } from "../../cli/output/style.ts";
+import { table } from "../../cli/output/table.ts";
+import { jsonDocument } from "../../cli/output/json.ts";
+import { hostFacts } from "../../lib/host/facts.ts";
+import { lacking } from "../helpers/needs.ts";
+import { hold, type Outcome, type Verdict } from "./contest.ts";
+import { contests, type Places } from "./contests.ts";
+import { loopback, veth } from "./place.ts";
+
+const OUT = "build/bench/dcpim.json";
+const USAGE = `usage: tests/bench/main.ts [--quick] [--only NAME] [--repeat N]
+
+  --quick       about a minute, one repetition; for a first look
+  --only NAME   only comparisons whose name contains NAME, such as "ping veth"; may be repeated
+  --repeat N    repetitions; 5, or 1 with --quick
+`;
+
+const interactive = Deno.stderr.isTerminal();
+const style: Style = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COLOURED : PLAIN;
+
+function progress(text: string): void {
+  const line = interactive ? `\r\x1b[K${text}` : `${text}\n`;
+  Deno.stderr.writeSync(new TextEncoder().encode(line));
+}
+
+function figure(value: number): string {
+  const size = Math.abs(value);
+  return value.toFixed(size >= 1000 || Number.isInteger(value) ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 3);
+}
+
+function spreadText({ median, min, max }: Verdict["ours_is"]): string {
+  return min === max ? figure(median) : `${figure(median)} (${figure(min)}–${figure(max)})`;
+}
+
+function row(contest: string, verdict: Verdict): string[] {
+  const {
+    figure: name,
+    ours,
+    theirs,
+    ours_is,
+    theirs_is,
+    ratio,
+    ratio_min,
+    ratio_max,
+    atMost,
+    atLeast,
+    met,
+  } = verdict;
+  const goal = atMost !== undefined ? `≤ ${atMost}` : atLeast !== undefined ? `≥ ${atLeast}` : "";
+  return [
+    contest,
+    name,
+    ours,
+    spreadText(ours_is),
+    theirs ?? "",
+    theirs_is === undefined ? "" : spreadText(theirs_is),
+    ratio === undefined ? "" : ratio.toFixed(2),
+    ratio_min === undefined || ratio_min === ratio_max
+      ? ""
+      : `${ratio_min.toFixed(2)}–${ratio_max!.toFixed(2)}`,
+    goal,
+    met === null ? "" : met ? style.green("met") : style.red("missed"),
+  ];
+}
+
+function printTable(outcomes: Outcome[]): void {
+  const rows = outcomes.flatMap(({ name, verdicts }) => verdicts.map((verdict) => row(name, verdict)));
+  const right = "right" as const;
+  console.log(table(
+    [
+      { title: "comparison" },
+      { title: "figure" },
+      { title: "ours" },
+      { title: "median (min–max)", align: right },
+      { title: "theirs" },
+      { title: "median (min–max)", align: right },
+      { title: "ratio", align: right },
+      { title: "of pairs", align: right },
+      { title: "goal", align: right },
+      { title: "" },
+    ],
+    rows,
+    style,
+  ));
+}
+
+function parse() {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      quick: { type: "boolean", default: false },
+      only: { type: "string", multiple: true, default: [] },
+      repeat: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  const repeat = Number(values.repeat ?? (values.quick ? 1 : 5));
+  if (!Number.isInteger(repeat) || repeat < 1) throw new TypeError("--repeat takes a whole number above 0");
+  return { ...values, repeat };
+}
+
+async function main(): Promise<number> {
+  let options: ReturnType<typeof parse>;
+  try {
+    options = parse();
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${USAGE}`);
+    return 2;
+  }
+  if (options.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const withoutNamespaces = lacking(["root", "netns", "ip", "ethtool", "tcpdump"]);
+  if (withoutNamespaces !== undefined) {
+    console.error(`only loopback is measured, for a veth pair: ${withoutNamespaces}`);
+  }
+  const here = loopback();
+  using between = withoutNamespaces === undefined ? veth("veth", { offloads: true }) : undefined;
+  using plain = withoutNamespaces === undefined ? veth("veth, offloads off", { offloads: false }) : undefined;
+  const places: Places = { loopback: here, veth: between, vethPlain: plain };
+
+  const timing = options.quick ? { seconds: 1, warmup: 0.2 } : { seconds: 2, warmup: 0.5 };
+  const wanted = contests(places, timing, options.quick ? 4 : 20).filter(({ name }) =>
+    options.only.length === 0 || options.only.some((part) => name.includes(part))
+  );
+  if (wanted.length === 0) {
+    console.error(`no comparison's name contains ${options.only.join(" or ")}`);
+    return 2;
+  }
+  const machine = hostFacts();
+  const outcomes: Outcome[] = [];
+  const failures: { name: string; error: string }[] = [];
+  for (const contest of wanted) {
+    // Memory and silence hardly vary.
+    const repeat = contest.contenders.length === 1 ? Math.min(options.repeat, 3) : options.repeat;
+    try {
+      outcomes.push(await hold(contest, repeat, progress));
+    } catch (error) {
+      failures.push({ name: contest.name, error: (error as Error).message });
+      progress(`${contest.name} failed: ${(error as Error).message}\n`);
+    }
+  }
+  if (interactive) progress("");
+
+  printTable(outcomes);
+  for (const { name, error } of failures) console.log(`${style.red("failed")} ${name}: ${error}`);
+  await Deno.mkdir("build/bench", { recursive: true });
+  await Deno.writeTextFile(
+    OUT,
+    jsonDocument("rackwire.bench.dcpim/1", {
+      when: new Date().toISOString(),
+      options: { ...options, ...timing },
+      machine,
+      outcomes,
+      failures,
+    }),
+  );
+  console.log(`every repetition: ${OUT}`);
+  return failures.length === 0 ? 0 : 1;
+}
+
+Deno.exit(await main());
