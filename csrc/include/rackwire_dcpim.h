@@ -111,7 +111,7 @@ struct rackwire_dcpim_config {
 
 	uint32_t rcvbuf;      /* 4 MiB per connection */
 	uint32_t sndbuf;      /* 4 MiB per connection */
-	uint32_t max_msg;     /* 4 MiB; a message over the receiver's rcvbuf cannot be sent */
+	uint32_t max_msg;     /* 2 MiB; a message must also fit the receiver's rcvbuf */
 	uint32_t socket_rcvbuf; /* kernel buffer of each UDP or raw socket; as large as allowed, to 32 MiB */
 	uint32_t socket_sndbuf;
 	uint32_t max_flows;   /* 65536 per thread; likewise below */

@@ -53,7 +53,7 @@ static void fill_defaults(struct rackwire_dcpim_config *c)
 	DEFAULT(channels, 4);
 	DEFAULT(rcvbuf, 4 << 20);
 	DEFAULT(sndbuf, 4 << 20);
-	DEFAULT(max_msg, 4 << 20);
+	DEFAULT(max_msg, 2 << 20);
 	DEFAULT(socket_rcvbuf, 16 << 20);
 	DEFAULT(socket_sndbuf, 16 << 20);
 	DEFAULT(max_flows, 65536);

@@ -185,9 +185,9 @@ EACH_ENGINE(stream__peek_leaves_the_bytes)
 
 static void message__keeps_boundaries(void)
 {
-	static const size_t sizes[] = { 1, 64, 1400, 1500, 65536, 65537, 1 << 20, 4 << 20, 2 };
+	static const size_t sizes[] = { 1, 64, 1400, 1500, 65536, 65537, 1 << 20, 2 << 20, 2 };
 	struct rackwire_dcpim_socket *near, *far;
-	uint8_t *data = malloc(6 << 20);
+	uint8_t *data = malloc(3 << 20);
 	size_t i, j;
 
 	TAP_CHECK(!pair_connect(RACKWIRE_DCPIM_MESSAGE, &near, &far));
@@ -196,7 +196,7 @@ static void message__keeps_boundaries(void)
 			fill_pattern(data, sizes[i], i);
 			TAP_CHECK(rackwire_dcpim_send(j ? far : near, data, sizes[i], 0) == (ssize_t)sizes[i]);
 			memset(data, 0, sizes[i]);
-			TAP_CHECK(rackwire_dcpim_recv(j ? near : far, data, 6 << 20, 0) == (ssize_t)sizes[i]);
+			TAP_CHECK(rackwire_dcpim_recv(j ? near : far, data, 3 << 20, 0) == (ssize_t)sizes[i]);
 			TAP_CHECK(is_pattern(data, sizes[i], i));
 		}
 	}
@@ -232,13 +232,13 @@ EACH_ENGINE(message__peek_and_truncate)
 static void message__over_the_limit_is_refused(void)
 {
 	struct rackwire_dcpim_socket *near, *far;
-	uint8_t *data = malloc((4 << 20) + 1);
+	uint8_t *data = malloc((2 << 20) + 1);
 	int64_t limit;
 
-	fill_pattern(data, (4 << 20) + 1, 0);
+	fill_pattern(data, (2 << 20) + 1, 0);
 	TAP_CHECK(!pair_connect(RACKWIRE_DCPIM_MESSAGE, &near, &far));
-	TAP_CHECK(!rackwire_dcpim_getopt(near, RACKWIRE_DCPIM_MAX_MSG, &limit) && limit == 4 << 20);
-	TAP_CHECK(rackwire_dcpim_send(near, data, (4 << 20) + 1, 0) == -EMSGSIZE);
+	TAP_CHECK(!rackwire_dcpim_getopt(near, RACKWIRE_DCPIM_MAX_MSG, &limit) && limit == 2 << 20);
+	TAP_CHECK(rackwire_dcpim_send(near, data, (2 << 20) + 1, 0) == -EMSGSIZE);
 	free(data);
 	rackwire_dcpim_close(near);
 	rackwire_dcpim_close(far);
