@@ -15,8 +15,10 @@
 
 #include "tap.h"
 #include "vapp.h"
+#include "vsniff.h"
 
 #define SCHEDULES 10000
+#define PACKETS 600 /* of payload, at most, in one schedule */
 #define LONG_SCHEDULES 500000
 #define SHOWN_FAILURES 8
 #define STUCK_SECONDS 120
@@ -54,6 +56,7 @@ static u64 current_seed;
 static enum category current;
 static struct vnet net;
 static struct vapp app;
+static struct vsniff sniff;
 
 struct world {
 	struct vrng rng; /* of the plan; the network has its own */
@@ -77,6 +80,19 @@ static void on_alarm(int sig)
 	(void)sig;
 	on_death();
 	_exit(1);
+}
+
+static bool on_sent(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p)
+{
+	vsniff_sent(&sniff, h, pkt, p);
+	return true;
+}
+
+static bool on_delivering(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p, int decoded)
+{
+	if (!decoded)
+		vsniff_delivered(&sniff, h, pkt, p);
+	return true;
 }
 
 static void draw_cfg(struct world *w, struct vhost_cfg *c)
@@ -376,9 +392,13 @@ static void build(struct world *w, u64 seed)
 	w->delay = vrange_log(r, 500, 500 * USEC);
 	w->max_packet = packets[vrange(r, 0, 5)];
 	w->rtt = 2 * w->delay + 4 * (u64)w->max_packet * 8 * SEC / w->rate;
-	w->budget = vrange_log(r, 1, 220) * w->max_packet;
+	w->budget = vrange_log(r, 1, PACKETS) * w->max_packet;
 	vnet_init(&net, seed);
 	vapp_init(&app, &net);
+	vsniff_init(&sniff);
+	net.ops.sent = on_sent;
+	net.ops.delivering = on_delivering;
+	vnet_port = vchance(r, 200000) ? 0 : 4790;
 	alike = vchance(r, 700000);
 	for (u32 i = 0; i < w->hosts; i++) {
 		if (i && alike)
@@ -387,6 +407,8 @@ static void build(struct world *w, u64 seed)
 			draw_cfg(w, &cfg[i]);
 		if (w->category == INCAST)
 			cfg[i].port_queue = (u32)vrange(r, 2, 40) * w->max_packet;
+		/* Directly on IP the host's port is told, so that several hosts can share an address. */
+		cfg[i].dcpim.host_port = vnet_port ? 0 : (u16)(5000 + i);
 		cfg[i].clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
 		cfg[i].clock_ppm = (s32)vrange(r, 0, 400) - 200;
 		slowest = dcpim_max(slowest, cfg[i].dcpim.rto_max_ns);
@@ -409,15 +431,21 @@ static void build(struct world *w, u64 seed)
 	vnet_each_link(&net, impair, w);
 }
 
-/* What the applications have closed is gone from the cores, too. */
-static bool closed_are_gone(struct vnet *n)
+/* What was sent is acknowledged, and what the applications have closed is gone from the cores, too. */
+static bool settled(struct vnet *n)
 {
 	u64 open[VNET_MAX_HOSTS] = { 0 };
 
 	for (u32 i = 0; i < 2 * app.nconns; i++) {
 		const struct vside *s = &app.conns[i / 2]->side[i & 1];
+		struct dcpim_flow_info info;
 
-		open[s->host->index] += s->flow != NULL;
+		if (!s->flow)
+			continue;
+		open[s->host->index]++;
+		dcpim_flow_info(s->flow, &info);
+		if (info.tx_queued || (s->shut && !s->drained))
+			return false;
 	}
 	for (u32 i = 0; i < n->nhosts; i++)
 		if (n->hosts[i].core && n->hosts[i].mem.count[DCPIM_SLAB_FLOW] > open[i])
@@ -435,7 +463,7 @@ static bool all_clean(void)
 
 static void run(struct world *w)
 {
-	u64 bytes_ns = (u64)((unsigned __int128)220 * w->max_packet * 8 * SEC / w->rate);
+	u64 bytes_ns = (u64)((unsigned __int128)PACKETS * w->max_packet * 8 * SEC / w->rate);
 	u64 bound = w->last_start + w->heal_at + 40 * w->pauses + 100 * bytes_ns + 200 * longest(rto_max) +
 		    2 * (longest(dead_after) + longest(keepalive));
 
@@ -444,7 +472,7 @@ static void run(struct world *w)
 		vapp_check_ends(&net);
 	if (net.failed)
 		return;
-	if (all_clean() && vnet_run_until(&net, net.now + 2 * longest(dead_after), closed_are_gone) &&
+	if (all_clean() && vnet_run_until(&net, net.now + 2 * longest(dead_after), settled) &&
 	    vnet_run(&net, net.now + 3 * longest(rto_max) + 8 * w->rtt))
 		vcheck_silent(&net, longest(dead_after));
 	vapp_close_all(&net, false);

@@ -543,7 +543,7 @@ static void start(struct vnet *net, void *arg, u64 tag)
 		s->closed = true;
 		s->error = r;
 		s->error_at = net->now;
-		if (!(r == -ENOMEM && vapp_of(net)->allow_nomem))
+		if (!((r == -ENOMEM || r == -ENFILE) && vapp_of(net)->allow_nomem))
 			vnet_fail(net, "connection %u: dcpim_connect gives %d", c->index, r);
 		return;
 	}

@@ -8,6 +8,8 @@
 #define CLOCK_BASE (1ull << 50)
 #define TICKS_AT_ONE_TIME 64
 
+u16 vnet_port = 4790;
+
 static const char *const slab_names[DCPIM_SLABS] = { "HOST", "TABLE", "LISTENER", "PEER",
 						     "FLOW", "MSG",   "SEG",	  "SPAN" };
 
@@ -42,7 +44,7 @@ static u64 time_of(const struct vhost *h, u64 local)
 
 struct dcpim_path vnet_path(u32 index)
 {
-	struct dcpim_path path = { .port = VNET_PORT };
+	struct dcpim_path path = { .port = vnet_port };
 
 	path.addr[10] = path.addr[11] = 0xff;
 	path.addr[12] = 10;
@@ -54,7 +56,7 @@ u32 vnet_index(const struct dcpim_path *path)
 {
 	struct dcpim_path same = vnet_path(dcpim_get16(path->addr + 14) - 1u);
 
-	if (memcmp(same.addr, path->addr, 16) || path->port != VNET_PORT)
+	if (memcmp(same.addr, path->addr, 16) || path->port != vnet_port)
 		return ~0u;
 	return dcpim_get16(path->addr + 14) - 1u;
 }
@@ -92,6 +94,7 @@ static void op_free(void *ctx, enum dcpim_slab slab, void *ptr, size_t size)
 
 	if (!m->count[slab] || m->bytes[slab] < size || (slab != DCPIM_SLAB_TABLE && m->size[slab] != size))
 		vnet_fail(h->net, "slab %s: a free does not match what was allocated", slab_names[slab]);
+	m->freed[slab]++;
 	m->count[slab]--;
 	m->bytes[slab] -= size;
 	memset(ptr, 0xdd, size);

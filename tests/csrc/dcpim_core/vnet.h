@@ -11,7 +11,8 @@
 #include "dcpim/core/dcpim.h"
 
 #define VNET_MAX_HOSTS 16
-#define VNET_PORT 4790
+/* The hosts' port in the layer below; 0 as directly on IP. Change it before hosts are added. */
+extern u16 vnet_port;
 #define USEC 1000ull
 #define MSEC 1000000ull
 #define SEC 1000000000ull
@@ -53,6 +54,7 @@ struct vhost_cfg {
 /* What one host has allocated. */
 struct vmem {
 	u64 count[DCPIM_SLABS], bytes[DCPIM_SLABS];
+	u64 freed[DCPIM_SLABS]; /* ever */
 	size_t size[DCPIM_SLABS];
 	u64 allocs;	   /* ever */
 	u64 holds;	   /* references on payload now, received ones and those to send */
