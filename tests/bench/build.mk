@@ -2,6 +2,8 @@
 # What the benchmark compares dcPIM with, and what holds many connections open.
 BENCH_PROGRAMS := build/bench/pingpong build/bench/messages build/bench/idle
 bench: $(BENCH_PROGRAMS)
+# Tests look at the packets of idle connections, too.
+TEST_FIXTURES += build/bench/idle
 build/bench/pingpong build/bench/messages: build/bench/%: build/obj/tests/bench/%.o
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^

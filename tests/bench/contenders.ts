@@ -144,15 +144,15 @@ export async function dcpimPing(
     ...rackwireClient("ping", place, port, engine, wakeup, timing),
     ...[`--${kind}`, "--length", "64"],
   ]);
-  const { rtt_us, completed, lost } = JSON.parse(client);
+  const { rtt_us, transports: { dcpim } } = JSON.parse(client);
   return {
     rtt_us_p50: rtt_us.p50,
     rtt_us_p90: rtt_us.p90,
     rtt_us_p99: rtt_us.p99,
     rtt_us_p99_9: rtt_us.p99_9,
     rtt_us_max: rtt_us.max,
-    round_trips: completed,
-    lost,
+    round_trips: dcpim.pings,
+    lost: dcpim.lost,
   };
 }
 
@@ -198,7 +198,7 @@ export async function dcpimStream(
     rackwireServer(place, port, engine, "blocking"),
     [
       ...rackwireClient("stream", place, port, engine, "blocking", timing),
-      ...["--length", `${WRITE}`, ...(validate ? [] : ["--no-validate"])],
+      ...["--size", `${WRITE}`, ...(validate ? [] : ["--no-validate"])],
     ],
     async (running, serving) => {
       cpu = await cpuInTheMiddle(running, serving, timing);
@@ -254,10 +254,10 @@ export async function dcpimMessages(
   const port = place.port();
   const { client } = await exchange(place, rackwireServer(place, port, engine, wakeup), [
     ...rackwireClient("message", place, port, engine, wakeup, timing),
-    ...["--length", "64", "--iodepth", "1024", "--no-validate"],
+    ...["--size", "64", "--iodepth", "1024", "--no-validate"],
   ]);
-  const { message_rate } = JSON.parse(client);
-  return { messages_per_s: message_rate };
+  const { messages_per_s } = JSON.parse(client);
+  return { messages_per_s };
 }
 
 /** 64 B datagrams over the kernel's UDP that arrived. */

@@ -3,8 +3,8 @@
  * idle: opens many dcPIM connections in one process, moves a little data over
  * each, and then does nothing with them.
  *
- *   idle server ADDRESS PORT CONNECTIONS [--raw]
- *   idle client ADDRESS PORT CONNECTIONS [--raw]
+ *   idle server ADDRESS PORT CONNECTIONS [--raw] [--keepalive-ms N]
+ *   idle client ADDRESS PORT CONNECTIONS [--raw] [--keepalive-ms N]
  *
  * Prints one line of JSON with the engine's and the process's memory before the
  * first connection and another with all of them open and idle. Then waits for
@@ -68,7 +68,9 @@ static void print_figures(struct rackwire_dcpim_engine *engine)
 int main(int argc, char **argv)
 {
 	struct rackwire_dcpim_config config = { .size = sizeof(config), .kind = RACKWIRE_DCPIM_UDP };
-	static const struct option options[] = { { "raw", 0, NULL, 'r' }, { 0 } };
+	static const struct option options[] = {
+		{ "raw", 0, NULL, 'r' }, { "keepalive-ms", 1, NULL, 'k' }, { 0 },
+	};
 	struct rackwire_dcpim_socket **sockets, *listener = NULL;
 	struct rackwire_dcpim_engine *engine;
 	char error[RACKWIRE_DCPIM_ERROR_LEN], data[BYTES] = "idle";
@@ -78,12 +80,15 @@ int main(int argc, char **argv)
 	int letter, result, server;
 
 	while ((letter = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		if (letter != 'r')
+		if (letter == 'r')
+			config.kind = RACKWIRE_DCPIM_RAW;
+		else if (letter == 'k')
+			config.keepalive_ns = number(optarg) * MILLISECOND;
+		else
 			return 2;
-		config.kind = RACKWIRE_DCPIM_RAW;
 	}
 	if (argc - optind != 4) {
-		fprintf(stderr, "usage: idle server|client ADDRESS PORT CONNECTIONS [--raw]\n");
+		fprintf(stderr, "usage: idle server|client ADDRESS PORT CONNECTIONS [options]\n");
 		return 2;
 	}
 	server = !strcmp(argv[optind], "server");
