@@ -21,7 +21,7 @@ enum op {
 	OP_WRITE,	/* side, bytes16: so much more to send */
 	OP_SHUTDOWN,	/* side */
 	OP_CLOSE,	/* side, abort */
-	OP_RAW,		/* to, length, bytes */
+	OP_RAW,		/* to, length16, bytes */
 	OP_REPLAY,	/* which: a packet seen before, as it was */
 	OP_MUTATE,	/* which, fix, n, n times (place16, byte) */
 	OP_CRAFT,	/* to, type, tag, blocks, fields */
@@ -129,7 +129,7 @@ static void op_connect(struct input *in)
 		struct vplan *p = &c->side[i].plan;
 
 		p->total = kind ? 0 : bytes >> (4 * i);
-		p->chunk_min = p->chunk_max = 1 + bytes % 5000;
+		p->chunk_min = p->chunk_max = 100 + bytes % 5000;
 		p->msgs = kind ? bytes % 7 : 0;
 		p->msg_max = dcpim_min(bytes, net.hosts[0].cfg.dcpim.max_msg);
 		p->end = VEND_KEEP;
@@ -327,7 +327,8 @@ static void run_op(struct input *in)
 		break;
 	case OP_RAW:
 		a = byte(in) & 1;
-		n = (u16)dcpim_min(byte(in), (u64)(in->end - in->at));
+		n = word(in);
+		n = (u16)dcpim_min(n, (u64)(in->end - in->at));
 		app.forged = true;
 		vnet_inject(&net, !a, a, in->at, n);
 		in->at += n;
@@ -412,6 +413,10 @@ static void begin(struct input *in)
 	app.allow_nomem = true;
 	net.ops.sent = sent;
 	vnet_default_cfg(&cfg, 1000000000ull << (how & 3), 5 * USEC, more & 1 ? 1472 : 300);
+	/* Impatient, so that scripts are short. */
+	cfg.dcpim.rto_max_ns = 4 * cfg.dcpim.rto_min_ns;
+	cfg.dcpim.dead_after_ns = cfg.dcpim.connect_timeout_ns = dcpim_max(10 * cfg.dcpim.rto_max_ns, MSEC);
+	cfg.dcpim.timewait_ns = 2 * cfg.dcpim.rto_max_ns;
 	cfg.dcpim.flags = more & 2 ? DCPIM_CFG_CRC : 0;
 	cfg.dcpim.first_part_mode = (how >> 2) % 3;
 	cfg.dcpim.first_part_bytes = (u32)dcpim_cfg_bdp(&cfg.dcpim);
@@ -421,7 +426,7 @@ static void begin(struct input *in)
 	cfg.dcpim.rcvbuf = more & 8 ? 4096 : 60000;
 	cfg.dcpim.sndbuf = more & 8 ? 4096 : 60000;
 	cfg.dcpim.max_msg = more & 8 ? 3000 : 30000;
-	cfg.dcpim.keepalive_ns = more & 16 ? 100 * MSEC : 0;
+	cfg.dcpim.keepalive_ns = more & 16 ? 5 * MSEC : 0;
 	cfg.dcpim.rx_budget = more & 32 ? 4000 : 0;
 	cfg.dcpim.max_flows = cfg.dcpim.max_peers = 8;
 	cfg.dcpim.max_msgs = more & 64 ? 8 : 256;

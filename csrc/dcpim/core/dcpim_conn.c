@@ -2,11 +2,6 @@
 /* Packets of one connection: whose they are, what they change, and writing its control packets. */
 #include "dcpim_priv.h"
 
-static bool all_acked(const struct dcpim_flow *f)
-{
-	return f->kind == DCPIM_STREAM ? f->u.s.send.una == f->u.s.send.end : dcpim_list_empty(&f->u.m.tx);
-}
-
 static void rx_fin(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p)
 {
 	struct dcpim_host *h = f->host;
@@ -62,7 +57,7 @@ static void rx_fin_ack(struct dcpim_flow *f, u64 now)
 static void rx_reset(struct dcpim_flow *f, u64 now)
 {
 	/* A peer that had everything and is gone has not refused anything. */
-	if ((f->flags & FLOW_FIN_SENT) && all_acked(f) && (f->flags & FLOW_APP_CLOSED)) {
+	if ((f->flags & FLOW_FIN_SENT) && dcpim_flow_all_acked(f) && (f->flags & FLOW_APP_CLOSED)) {
 		dcpim_flow_free(f);
 		return;
 	}

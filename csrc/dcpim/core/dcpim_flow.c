@@ -492,6 +492,11 @@ void dcpim_close(struct dcpim_flow *f, u64 now, bool abort)
 	dcpim_flow_progress(f, now);
 }
 
+bool dcpim_flow_all_acked(const struct dcpim_flow *f)
+{
+	return f->kind == DCPIM_STREAM ? f->u.s.send.una == f->u.s.send.end : dcpim_list_empty(&f->u.m.tx);
+}
+
 void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 {
 	struct dcpim_host *h = f->host;
@@ -519,7 +524,10 @@ void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 		return;
 	}
 	if (!opening) {
-		if (!f->due_since || f->peer->heard >= f->due_since) {
+		/* That the peer lives is no excuse for a FIN after data it has acknowledged. */
+		bool excused = f->peer->heard >= f->due_since && !(bit == CTL_FIN && dcpim_flow_all_acked(f));
+
+		if (!f->due_since || excused) {
 			f->due_since = now;
 		} else if (now - f->due_since >= h->cfg.dead_after_ns) {
 			dcpim_flow_fail(f, now, -ETIMEDOUT);

@@ -450,6 +450,7 @@ struct dcpim_flow *dcpim_flow_find(struct dcpim_host *h, const struct dcpim_path
 void dcpim_flow_fail(struct dcpim_flow *f, u64 now, int error);
 void dcpim_flow_free(struct dcpim_flow *f);
 void dcpim_flow_timer(struct dcpim_flow *f, u64 now);
+bool dcpim_flow_all_acked(const struct dcpim_flow *f);
 void dcpim_flow_ack_timer(struct dcpim_flow *f, u64 now);
 void dcpim_flow_ack_later(struct dcpim_flow *f, u64 now);
 void dcpim_flow_ack_now(struct dcpim_flow *f);

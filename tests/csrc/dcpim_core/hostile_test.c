@@ -370,6 +370,30 @@ static void forged__fin_below_received_data(void)
 	SCENE_END();
 }
 
+/* Told of an end that never comes, an end cannot acknowledge the real one; the other must not ask for ever. */
+static void forged__fin_far_ahead_ends_in_a_timeout(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+	struct dcpim_pkt p;
+	struct vconn *c = quiet_stream(304, &cfg, &p);
+
+	p.type = DCPIM_FIN;
+	p.u.fin.final_offset = 1ull << 60;
+	inject(&p);
+	scene_run(MSEC);
+	app.forged = true;
+	c->side[0].plan.end = VEND_SHUTDOWN;
+	vapp_poke(&c->side[0]);
+	scene_run(2 * cfg.dcpim.dead_after_ns);
+	SCENE_OK();
+	TAP_CHECK(c->side[0].error == -ETIMEDOUT || c->side[0].error == -ECONNRESET);
+	vapp_close_all(&net, false);
+	scene_run(2 * cfg.dcpim.dead_after_ns);
+	vcheck_nothing_left(&net.hosts[0], true);
+	vcheck_nothing_left(&net.hosts[1], true);
+	SCENE_END();
+}
+
 static void forged__giant_demand(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
@@ -665,6 +689,7 @@ int main(int argc, char **argv)
 		TAP_TEST(forged__insider_on_messages),
 		TAP_TEST(forged__token_beyond_written_data),
 		TAP_TEST(forged__fin_below_received_data),
+		TAP_TEST(forged__fin_far_ahead_ends_in_a_timeout),
 		TAP_TEST(forged__giant_demand),
 		TAP_TEST(forged__restart_needs_proof),
 		TAP_TEST(hazard__sack_count_255),
