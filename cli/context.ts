@@ -3,6 +3,7 @@
 
 import { RackwireError } from "../lib/ffi/errors.ts";
 import { type HostFacts, hostFacts } from "../lib/host/facts.ts";
+import type { DcpimService } from "./commands/dcpim/client.ts";
 import { COLOURED, PLAIN, type Style } from "./output/style.ts";
 
 export interface Output {
@@ -18,6 +19,8 @@ export interface Context {
   /** Calls back at each Ctrl-C or SIGTERM, until the returned function is called. */
   onInterrupt(listener: () => void): () => void;
   hostFacts(): HostFacts;
+  /** What the dcPIM commands run; the C library unless given. */
+  dcpim?: DcpimService;
 }
 
 /** Ends a command with status 130; its summary has been printed by then. */

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { RackwireError } from "../lib/ffi/errors.ts";
 import { registerCompletions } from "./commands/completions.ts";
+import { fromPrototypeOrder, registerDcpim } from "./commands/dcpim/index.ts";
 import { registerDoctor } from "./commands/doctor.ts";
 import type { Context } from "./context.ts";
 import { withExamples } from "./options/groups.ts";
@@ -15,6 +16,7 @@ export type Register = (program: Command, context: Context) => void;
 
 /** Every command; a new one is a line here. */
 const COMMANDS: Register[] = [
+  registerDcpim,
   registerDoctor,
 ];
 
@@ -43,8 +45,9 @@ export function buildProgram(context: Context): Command {
     .showSuggestionAfterError()
     .exitOverride();
   withExamples(program, [
+    ["rackwire dcpim server", "serve pings, streams and messages over dcPIM"],
+    ["rackwire dcpim ping 127.0.0.1:4000", "measure round trips to it"],
     ["rackwire doctor", "what this machine can run, and why the rest cannot"],
-    ["rackwire doctor --json", "the same for a program"],
     ["source <(rackwire completions bash)", "complete commands and options in this shell"],
   ]);
   for (const register of COMMANDS) register(program, context);
@@ -88,7 +91,7 @@ export function reportError(error: unknown, context: Context): number {
 /** Runs one command line and returns its exit status: 0, 1, 2, 3 or 130. */
 export async function run(args: readonly string[], context: Context): Promise<number> {
   try {
-    await buildProgram(context).parseAsync([...args], { from: "user" });
+    await buildProgram(context).parseAsync(fromPrototypeOrder(args), { from: "user" });
     return 0;
   } catch (error) {
     return reportError(error, context);
