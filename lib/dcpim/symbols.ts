@@ -142,14 +142,14 @@ export const dcpimLibrary = defineLibrary({
     },
     rackwire_dcpim_engine_stats: {
       parameters: [
-        "pointer", // struct rackwire_dcpim_engine *engine
+        "u64", // struct rackwire_dcpim_engine *engine
         "buffer", // struct rackwire_dcpim_stats *stats
       ],
       result: "i32", // int
     },
     rackwire_dcpim_engine_json: {
       parameters: [
-        "pointer", // struct rackwire_dcpim_engine *engine
+        "u64", // struct rackwire_dcpim_engine *engine
         "buffer", // char *text
         "usize", // size_t length
       ],
@@ -157,7 +157,7 @@ export const dcpimLibrary = defineLibrary({
     },
     rackwire_dcpim_control_path: {
       parameters: [
-        "pointer", // struct rackwire_dcpim_engine *engine
+        "u64", // struct rackwire_dcpim_engine *engine
         "buffer", // char *path
         "usize", // size_t length
       ],
@@ -166,4 +166,5 @@ export const dcpimLibrary = defineLibrary({
     ...workSymbols,
   },
   structs: [dcpimConfigStruct, dcpimStatsStruct, ...workStructs],
+  handles: ["rackwire_dcpim_engine", "rackwire_dcpim_work"],
 });

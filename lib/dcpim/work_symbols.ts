@@ -67,7 +67,7 @@ export const workSymbols = {
   },
   rackwire_dcpim_work_run: {
     parameters: [
-      "pointer", // struct rackwire_dcpim_work *work
+      "u64", // struct rackwire_dcpim_work *work
       "buffer", // char *error
       "usize", // size_t error_length
     ],
@@ -75,30 +75,30 @@ export const workSymbols = {
     nonblocking: true,
   },
   rackwire_dcpim_work_stop: {
-    parameters: ["pointer"], // struct rackwire_dcpim_work *work
+    parameters: ["u64"], // struct rackwire_dcpim_work *work
     result: "void", // void
   },
   rackwire_dcpim_work_close: {
-    parameters: ["pointer"], // struct rackwire_dcpim_work *work
+    parameters: ["u64"], // struct rackwire_dcpim_work *work
     result: "void", // void
   },
   rackwire_dcpim_work_port: {
     parameters: [
-      "pointer", // const struct rackwire_dcpim_work *work
+      "u64", // const struct rackwire_dcpim_work *work
       "u32", // uint32_t transport
     ],
     result: "u16", // uint16_t
   },
   rackwire_dcpim_work_connections: {
     parameters: [
-      "pointer", // struct rackwire_dcpim_work *work
+      "u64", // struct rackwire_dcpim_work *work
       "buffer", // struct rackwire_dcpim_work_connection *rows
       "u32", // uint32_t max
     ],
     result: "u32", // uint32_t
   },
   rackwire_dcpim_work_engine: {
-    parameters: ["pointer"], // struct rackwire_dcpim_work *work
-    result: "pointer", // struct rackwire_dcpim_engine *
+    parameters: ["u64"], // struct rackwire_dcpim_work *work
+    result: "u64", // struct rackwire_dcpim_engine *
   },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -220,7 +220,7 @@ export class Workload {
   readonly done: Promise<WorkResult>;
   readonly #stats: Stats;
   readonly #rows = new Uint8Array(workConnectionStruct.size * ROWS);
-  #work: Deno.PointerValue;
+  #work: bigint | undefined;
   #running = true;
   #stopped = false;
 
@@ -230,7 +230,7 @@ export class Workload {
     engine: DcpimEngineName,
     transports: readonly Transport[],
     what: string,
-    work: Deno.PointerObject,
+    work: bigint,
     stats: Stats,
   ) {
     this.kind = kind;
@@ -250,7 +250,7 @@ export class Workload {
   async #run(what: string): Promise<WorkResult> {
     const message = new MessageBuffer(ERROR_LENGTH);
     const error = await library().symbols.rackwire_dcpim_work_run(
-      this.#work,
+      this.#handle(),
       message.bytes,
       BigInt(message.bytes.length),
     ).finally(() => this.#running = false);
@@ -297,8 +297,8 @@ export class Workload {
   /** Frees everything; `done` must have settled. Figures already taken stay valid. */
   close(): void {
     if (this.#running) throw new RackwireError("EBUSY", "the run is still under way; stop it first");
-    if (this.#work !== null) library().symbols.rackwire_dcpim_work_close(this.#work);
-    this.#work = null;
+    if (this.#work !== undefined) library().symbols.rackwire_dcpim_work_close(this.#work);
+    this.#work = undefined;
   }
 
   /** Stops, waits for the end whatever it is, and frees. */
@@ -308,8 +308,8 @@ export class Workload {
     this.close();
   }
 
-  #handle(): Deno.PointerObject {
-    if (this.#work === null) throw new RackwireError("EBADF", "the run has been closed");
+  #handle(): bigint {
+    if (this.#work === undefined) throw new RackwireError("EBADF", "the run has been closed");
     return this.#work;
   }
 }
@@ -396,7 +396,7 @@ function start(
     what,
     message,
   );
-  return new Workload(kind, engine, transports, what, Deno.UnsafePointer.create(out[0]!)!, stats);
+  return new Workload(kind, engine, transports, what, out[0]!, stats);
 }
 
 /**

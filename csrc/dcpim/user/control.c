@@ -35,16 +35,20 @@ static int private_directory(const char *path)
 
 static int control_directory(char *path, size_t size)
 {
+	const char *given = getenv("RACKWIRE_RUNTIME_DIR");
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	struct stat st;
 
+	if (given && given[0])
+		return snprintf(path, size, "%s", given) < (int)size ? private_directory(path) : -ENAMETOOLONG;
+	if (!geteuid()) {
+		snprintf(path, size, "/run/rackwire");
+		return private_directory(path);
+	}
 	if (runtime && runtime[0] == '/' && !stat(runtime, &st) && st.st_uid == geteuid() &&
 	    snprintf(path, size, "%s/rackwire", runtime) < (int)size && !private_directory(path))
 		return 0;
-	/* /run belongs to root; others without a runtime directory use /tmp, where the owner check counts. */
-	snprintf(path, size, "/run/rackwire-%u", (unsigned int)geteuid());
-	if (!private_directory(path))
-		return 0;
+	/* Anybody may make directories in /tmp: the owner check counts. */
 	snprintf(path, size, "/tmp/rackwire-%u", (unsigned int)geteuid());
 	return private_directory(path);
 }
