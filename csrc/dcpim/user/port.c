@@ -167,13 +167,14 @@ static int udp_socket(struct dcpim_shard *s, const struct sockaddr_storage *addr
 	const struct rackwire_dcpim_engine *e = s->engine;
 	socklen_t len = addr->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+	const struct timeval patience = { .tv_usec = DCPIM_BLOCK_NS / 1000 };
 	int fd, on = 1, only;
 	u8 bytes[16];
 	u32 scope;
 
 	dcpim_addr_from(addr, bytes, &port->udp_port, &scope);
 	port->pktinfo = port->pktinfo && dcpim_addr_is_any(bytes);
-	fd = socket(addr->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(addr->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	port->fd = fd;
@@ -185,6 +186,7 @@ static int udp_socket(struct dcpim_shard *s, const struct sockaddr_storage *addr
 	if (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
 		return -errno;
 	set_common(e, fd, port->family, port->pktinfo);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (!(e->config.flags & RACKWIRE_DCPIM_NO_OFFLOAD)) {
 		port->gso = true;
 		port->gro = !setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));

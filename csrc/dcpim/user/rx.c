@@ -13,6 +13,8 @@
 #endif
 
 #define RX_ROUNDS 4	/* system calls before packets of ours get their turn */
+#define BULK 1024	/* a datagram of this size has company */
+#define BURST_NS 4000	/* so have datagrams that come this soon after each other */
 #define ERRORS_AT_ONCE 16
 
 /*
@@ -175,6 +177,8 @@ static void take_datagram(struct dcpim_shard *s, struct dcpim_port *port, u32 i)
 	pkt.path.local = meta.have_to && port->pktinfo ? dcpim_local_find(s, port, meta.to) :
 							 dcpim_local_index(s, port->slot);
 	segment = meta.segment ? meta.segment : length - offset;
+	if (length == 1)
+		return; /* from dcpim_port_unblock(), or as good as */
 	s->rx.datagram = length;
 	while (offset < length) {
 		pkt.hdr = data + offset;
@@ -201,12 +205,12 @@ static bool refresh(struct dcpim_shard *s, u32 i)
 	return true;
 }
 
-static u32 prepare(struct dcpim_shard *s, struct dcpim_port *port)
+static u32 prepare(struct dcpim_shard *s, struct dcpim_port *port, u32 room)
 {
 	bool control = port->gro || port->pktinfo;
 	u32 i;
 
-	for (i = 0; i < DCPIM_RX_BATCH && refresh(s, i); i++) {
+	for (i = 0; i < room && refresh(s, i); i++) {
 		struct msghdr *msg = &s->rx.msgs[i].msg_hdr;
 
 		msg->msg_name = &s->rx.from[i];
@@ -220,17 +224,35 @@ static u32 prepare(struct dcpim_shard *s, struct dcpim_port *port)
 	return i;
 }
 
+static int receive_some(struct dcpim_shard *s, struct dcpim_port *port, u32 room)
+{
+	ssize_t n;
+
+	s->counters.rx_calls++;
+	if (room > 1)
+		return recvmmsg(port->fd, s->rx.msgs, room, MSG_DONTWAIT, NULL);
+	n = recvmsg(port->fd, &s->rx.msgs[0].msg_hdr, MSG_DONTWAIT);
+	if (n < 0)
+		return -1;
+	s->rx.msgs[0].msg_len = (u32)n;
+	return 1;
+}
+
+/*
+ * A lone small datagram is what a request or an answer looks like: take it with
+ * the cheaper call, and do not ask for a second one. Datagrams that come close
+ * together are taken in batches.
+ */
 u32 dcpim_port_receive(struct dcpim_shard *s, struct dcpim_port *port)
 {
 	u32 taken = 0, room;
 	int round, n, i;
 
 	for (round = 0; round < RX_ROUNDS; round++) {
-		room = prepare(s, port);
+		room = prepare(s, port, port->rx_burst ? DCPIM_RX_BATCH : 1);
 		if (!room)
 			break;
-		s->counters.rx_calls++;
-		n = recvmmsg(port->fd, s->rx.msgs, room, MSG_DONTWAIT, NULL);
+		n = receive_some(s, port, room);
 		if (n < 0) {
 			if (errno == EAGAIN || errno == EBADF || errno == ENOTSOCK)
 				break;
@@ -243,10 +265,57 @@ u32 dcpim_port_receive(struct dcpim_shard *s, struct dcpim_port *port)
 			take_datagram(s, port, (u32)i);
 		s->counters.rx_datagrams += (u32)n;
 		taken += (u32)n;
-		if ((u32)n < room)
+		port->rx_burst = n > 1 || s->rx.msgs[0].msg_len >= BULK || s->now < port->rx_at + BURST_NS;
+		port->rx_at = s->now;
+		if ((u32)n < room || !port->rx_burst)
 			break;
 	}
 	return taken;
+}
+
+/*
+ * Wait in the receiving call itself, which saves the one that polls. A timer is
+ * armed on the socket for the time that DCPIM_BLOCK_NS promises, and one byte
+ * from ourselves ends it early.
+ */
+int dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg)
+{
+	(void)prepare(s, port, 1);
+	*msg = s->rx.msgs[0].msg_hdr;
+	return port->fd;
+}
+
+void dcpim_port_unblock(const struct dcpim_port *port)
+{
+	struct sockaddr_storage to = port->addr;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to;
+	struct sockaddr_in *in = (struct sockaddr_in *)&to;
+
+	if (to.ss_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_ANY))
+		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (to.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr))
+		in6->sin6_addr = in6addr_loopback;
+	sendto(port->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to,
+	       to.ss_family == AF_INET ? sizeof(*in) : sizeof(*in6));
+}
+
+u32 dcpim_port_blocked(struct dcpim_shard *s, struct dcpim_port *port, const struct msghdr *msg, ssize_t n)
+{
+	s->counters.rx_calls++;
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			dcpim_port_errors(s, port);
+		return 0;
+	}
+	s->rx.msgs[0].msg_hdr = *msg;
+	s->rx.msgs[0].msg_len = (u32)n;
+	if (n == 1)
+		return 0;
+	take_datagram(s, port, 0);
+	s->counters.rx_datagrams++;
+	port->rx_burst = n >= BULK;
+	port->rx_at = s->now;
+	return 1 + (port->rx_burst ? dcpim_port_receive(s, port) : 0);
 }
 
 /* ---- ICMP ---- */

@@ -106,7 +106,10 @@ void dcpim_shard_kick(struct dcpim_shard *s)
 	if (!s->sleeping || !s->sleep_until)
 		return;
 	s->sleep_until = 0;
-	signal_fd(s->driver == DCPIM_DRIVER_THREAD ? s->thread_fd : s->app_fd);
+	if (s->sleep_port)
+		dcpim_port_unblock(s->sleep_port);
+	else
+		signal_fd(s->driver == DCPIM_DRIVER_THREAD ? s->thread_fd : s->app_fd);
 }
 
 void dcpim_shard_awaken(struct dcpim_shard *s)
@@ -265,6 +268,52 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
 	return taken;
 }
 
+/*
+ * Between request and answer nothing is due for a while and one kernel socket
+ * is all there is to watch: sleep in the call that receives.
+ */
+static struct dcpim_port *only_port(struct dcpim_shard *s, u64 until)
+{
+	struct dcpim_port *port;
+
+	if (s->driver != DCPIM_DRIVER_APP || !s->brisk || s->nports != 1 || s->nheld || s->engine->raw ||
+	    until < s->now + DCPIM_BLOCK_NS)
+		return NULL;
+	port = dcpim_container(s->ports.next, struct dcpim_port, node);
+	return port;
+}
+
+static u32 sleep_receiving(struct dcpim_shard *s, struct dcpim_port *port)
+{
+	u32 index = dcpim_local_index(s, port->slot), taken = 0;
+	struct dcpim_local *local;
+	u64 slept = s->now;
+	struct msghdr msg;
+	ssize_t n;
+	int fd;
+
+	fd = dcpim_port_block(s, port, &msg);
+	s->sleep_port = port;
+	s->sleep_until = s->now + DCPIM_BLOCK_NS;
+	s->sleeping = true;
+	s->counters.sleeps++;
+	s->sleepers++;
+	dcpim_shard_unlock(s);
+	n = recvmsg(fd, &msg, 0);
+	dcpim_shard_lock(s);
+	s->sleepers--;
+	s->naps++;
+	s->sleeping = false;
+	s->sleep_port = NULL;
+	s->now = rackwire_now_ns();
+	s->brisk = n > 0 && s->now - slept < DCPIM_BLOCK_NS / 2;
+	local = dcpim_local_get(s, index);
+	if (local)
+		taken = dcpim_port_blocked(s, local->port, &msg, n);
+	s->counters.wakeups += taken != 0;
+	return taken;
+}
+
 struct drive {
 	int wake_fd;
 	u64 limit;	/* do not sleep beyond */
@@ -282,6 +331,7 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 	enum dcpim_driver role = s->driver;
 	bool spin = config->wakeup == RACKWIRE_DCPIM_BUSY_POLL && !d->nextra;
 	u64 until = d->more ? 0 : dcpim_min(next_deadline(s), d->limit);
+	struct dcpim_port *port;
 	u32 taken;
 
 	if (spin && config->spin_ns && s->now > d->idle_since + config->spin_ns)
@@ -292,11 +342,16 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 			return;
 		s->now = rackwire_now_ns();
 		taken = receive_ready(s);
+	} else if (!d->nextra && (port = only_port(s, until))) {
+		taken = sleep_receiving(s, port);
 	} else {
+		u64 slept = s->now;
+
 		taken = sleep_and_receive(s, d->wake_fd, until, d->extra, d->nextra, &d->extra_ready,
 					  &d->interrupted);
 		if (s->driver != role)
 			return;
+		s->brisk = taken && s->now - slept < DCPIM_BLOCK_NS / 2;
 	}
 	if (taken || d->more || s->now >= until)
 		d->idle_since = s->now;
@@ -391,7 +446,7 @@ int dcpim_shard_wait(struct dcpim_shard *s, struct dcpim_list *queue, bool (*rea
 			signal_fd(s->thread_fd);
 		s->driver = DCPIM_DRIVER_APP;
 		s->sleeping = false;
-		s->now = d.idle_since = rackwire_now_ns();
+		d.idle_since = s->now;
 		do {
 			drive_once(s, &d);
 		} while (!ready(arg) && s->now < deadline && !d.extra_ready && !(!queue && d.interrupted));

@@ -32,6 +32,8 @@ struct dcpim_port {
 	bool pktinfo;	/* ask for and set the local address of each packet */
 	bool gso, gro;
 	bool shared;	/* the shard's own, for sockets without a port */
+	bool rx_burst;	/* receive in batches */
+	u64 rx_at;	/* time of the last datagram */
 	u32 refs;	/* sockets and listeners */
 	u64 idle_since;	/* when refs became 0; connections may still be draining */
 	u32 slot;	/* index of its first entry in shard->locals */
@@ -89,7 +91,7 @@ struct dcpim_tx {
 	struct dcpim_tx_group groups[DCPIM_TX_GROUPS];
 	struct iovec iov[DCPIM_TX_IOVS];
 	u32 packet_iov[DCPIM_TX_PACKETS + 1]; /* first iov of each packet */
-	u8 headers[DCPIM_TX_PACKETS * 64 + DCPIM_HDR_MAX];
+	u8 headers[DCPIM_TX_PACKETS * 64 + 1024]; /* and small payload */
 	u32 ngroups, npackets, niov, nheader;
 };
 
@@ -135,6 +137,8 @@ struct dcpim_shard {
 	bool sleeping;
 	u32 sleepers, naps; /* threads asleep, times one woke */
 	u64 sleep_until;
+	struct dcpim_port *sleep_port; /* it sleeps in recvmsg() on this; NULL: it polls */
+	bool brisk;	/* a packet ended the last sleep, soon */
 	u64 last_app;	/* when an application thread last drove */
 	bool thread_parked;
 	u32 armed;	/* sockets whose descriptor an application waits on */
@@ -304,6 +308,11 @@ int dcpim_addr_check(const struct sockaddr *addr, socklen_t length, struct socka
 
 /* Take in what a kernel socket has, up to a limit. Return: datagrams. */
 u32 dcpim_port_receive(struct dcpim_shard *s, struct dcpim_port *port);
+/* Sleeping in recvmsg(): before, with the message to pass; after, with what it gave; and to end it. */
+#define DCPIM_BLOCK_NS 4000000ULL
+int dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg);
+u32 dcpim_port_blocked(struct dcpim_shard *s, struct dcpim_port *port, const struct msghdr *msg, ssize_t n);
+void dcpim_port_unblock(const struct dcpim_port *port);
 void dcpim_port_errors(struct dcpim_shard *s, struct dcpim_port *port);
 int dcpim_rx_init(struct dcpim_shard *s);
 void dcpim_rx_fini(struct dcpim_shard *s);

@@ -23,23 +23,23 @@ static void config__names_the_field_that_is_wrong(void)
 
 	TAP_CHECK(rackwire_dcpim_abi_version() == RACKWIRE_DCPIM_ABI_VERSION);
 	TAP_CHECK(!try_config(&good, error) && !error[0]);
-#define BAD(field, value)                                                          \
+#define BAD(field, value, name)                                                    \
 	bad = good;                                                                \
 	bad.field = (value);                                                       \
-	TAP_CHECK(try_config(&bad, error) == -EINVAL && strstr(error, #field))
-	BAD(size, 3);
-	BAD(kind, 9);
-	BAD(threads, 1000);
-	BAD(wakeup, 2);
-	BAD(flags, 0x80);
-	BAD(mtu, 100);
-	BAD(rounds, 99);
-	BAD(channels, 17);
-	BAD(alpha_milli, 1);
-	BAD(beta_milli, 1000000);
-	BAD(rate_bps, 1);
-	BAD(ctrl_rtt_ns, 1);
-	BAD(local.ss_family, AF_UNIX);
+	TAP_CHECK(try_config(&bad, error) == -EINVAL && strstr(error, name))
+	BAD(size, 3, "size");
+	BAD(kind, 9, "kind");
+	BAD(threads, 1000, "threads");
+	BAD(wakeup, 2, "wakeup");
+	BAD(flags, 0x80, "flags");
+	BAD(mtu, 100, "mtu");
+	BAD(rounds, 99, "rounds");
+	BAD(channels, 17, "channels");
+	BAD(alpha_milli, 1, "alpha");
+	BAD(beta_milli, 1000000, "beta");
+	BAD(rate_bps, 1, "rate");
+	BAD(ctrl_rtt_ns, 1, "ctrl_rtt");
+	BAD(local.ss_family, AF_UNIX, "local");
 	bad = good;
 	bad.cpu_count = 1;
 	bad.cpus[0] = 60000;
