@@ -307,7 +307,7 @@ static void run_op(struct input *in)
 		op_connect(in);
 		break;
 	case OP_RUN:
-		vnet_run(&net, net.now + (1ull << byte(in) % 34));
+		vnet_run(&net, net.now + (1ull << byte(in) % 28));
 		break;
 	case OP_WRITE:
 		op_write(in);

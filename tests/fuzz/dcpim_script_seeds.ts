@@ -193,7 +193,7 @@ function scripts(): [string, number[]][] {
       ...connect(0, STREAM, 99),
       ...run(24),
     ]],
-    ["dead peer", [...opened(MESSAGES), OP.write, 0, ...word(30000), OP.kill, 0, ...run(30)]],
+    ["dead peer", [...opened(MESSAGES), OP.write, 0, ...word(30000), OP.kill, 0, ...run(27)]],
     ["smaller path", [...opened(STREAM), OP.mtu, 1, 40, OP.write, 0, ...word(30000), ...run(22)]],
     ["out of memory", [
       OP.nomem,
@@ -237,7 +237,7 @@ function scripts(): [string, number[]][] {
       OP.write,
       0,
       ...word(65000),
-      ...run(29),
+      ...run(27),
     ]],
     ["closed with unread bytes", [
       ...opened(STREAM),

@@ -203,7 +203,7 @@ static void close__half_closed_side_still_receives(void)
 }
 
 /* A message unread, bytes unread, when the peer closes: they stay readable. */
-static void close__unread_data_survives_the_peers_close(void)
+static void hazard__unread_data_survives_the_peers_close(void)
 {
 	for (u32 kind = 0; kind < 2; kind++) {
 		struct vhost_cfg cfg = scene_cfg();
@@ -340,7 +340,7 @@ static void close__frees_everything_after_time_wait(void)
 	SCENE_END();
 }
 
-static void idle__connections_are_silent(void)
+static void hazard__idle_connections_are_silent(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
 
@@ -536,7 +536,7 @@ static void memory__idle_flow_takes_less_than_1_kib(void)
 	}
 }
 
-static void memory__failing_allocation_at_every_place(void)
+static void hazard__failing_allocation_at_every_place(void)
 {
 	/* The nth allocation fails, for each n until a run does not reach it. */
 	for (u32 n = 0; n < 400; n++) {
@@ -601,13 +601,13 @@ int main(int argc, char **argv)
 		TAP_TEST(listen__backlog_bounds_half_open),
 		TAP_TEST(listen__gone_resets_the_untaken),
 		TAP_TEST(close__half_closed_side_still_receives),
-		TAP_TEST(close__unread_data_survives_the_peers_close),
+		TAP_TEST(hazard__unread_data_survives_the_peers_close),
 		TAP_TEST(close__asked_for_before_it_is_open),
 		TAP_TEST(close__nothing_is_acknowledged_after_fin_ack),
 		TAP_TEST(close__with_unread_bytes_resets),
 		TAP_TEST(close__abort_tells_the_peer),
 		TAP_TEST(close__frees_everything_after_time_wait),
-		TAP_TEST(idle__connections_are_silent),
+		TAP_TEST(hazard__idle_connections_are_silent),
 		TAP_TEST(idle__keepalive_is_all_that_is_sent),
 		TAP_TEST(peer__dead_while_idle_is_noticed_by_keepalive),
 		TAP_TEST(peer__dead_while_sending_times_out),
@@ -617,7 +617,7 @@ int main(int argc, char **argv)
 		TAP_TEST(peer__partition_shorter_than_dead_after_is_survived),
 		TAP_TEST(path__shrinking_mtu_is_obeyed),
 		TAP_TEST(memory__idle_flow_takes_less_than_1_kib),
-		TAP_TEST(memory__failing_allocation_at_every_place),
+		TAP_TEST(hazard__failing_allocation_at_every_place),
 		TAP_TEST(memory__full_of_data_to_send_still_receives),
 	};
 

@@ -132,7 +132,7 @@ static void message__unread_ones_push_back(void)
 	SCENE_END();
 }
 
-static void message__a_flood_of_tiny_ones_is_bounded(void)
+static void hazard__unread_messages_are_charged(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
 	struct vconn *c;
@@ -275,7 +275,7 @@ int main(int argc, char **argv)
 		TAP_TEST(message__above_the_threshold_waits_for_a_match),
 		TAP_TEST(message__all_sizes_around_packets_and_threshold),
 		TAP_TEST(message__unread_ones_push_back),
-		TAP_TEST(message__a_flood_of_tiny_ones_is_bounded),
+		TAP_TEST(hazard__unread_messages_are_charged),
 		TAP_TEST(message__too_large_is_refused),
 		TAP_TEST(message__handed_over_as_they_complete),
 		TAP_TEST(message__completion_is_told_once),

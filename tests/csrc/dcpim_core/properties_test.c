@@ -17,7 +17,7 @@
 #include "vapp.h"
 #include "vsniff.h"
 
-#define SCHEDULES 10000
+#define SCHEDULES 30000
 #define PACKETS 600 /* of payload, at most, in one schedule */
 #define LONG_SCHEDULES 500000
 #define SHOWN_FAILURES 8
@@ -461,6 +461,18 @@ static bool all_clean(void)
 	return true;
 }
 
+/* Keep-alive is on in these runs: in the end nobody is still connected to a host that died. */
+static void check_the_dead_are_missed(void)
+{
+	vnet_run(&net, net.now + 2 * longest(dead_after) + 2 * longest(keepalive));
+	for (u32 i = 0; i < 2 * app.nconns && !net.failed; i++) {
+		const struct vside *s = &app.conns[i / 2]->side[i & 1], *peer = &app.conns[i / 2]->side[!(i & 1)];
+
+		if (s->flow && (peer->died || (s->who == 0 && !s->opened)))
+			vnet_fail(&net, "connection %u: end %u is open, its peer died long ago", i / 2, s->who);
+	}
+}
+
 static void run(struct world *w)
 {
 	u64 bytes_ns = (u64)((unsigned __int128)PACKETS * w->max_packet * 8 * SEC / w->rate);
@@ -472,6 +484,8 @@ static void run(struct world *w)
 		vapp_check_ends(&net);
 	if (net.failed)
 		return;
+	if (w->category == DYING)
+		check_the_dead_are_missed();
 	if (all_clean() && vnet_run_until(&net, net.now + 2 * longest(dead_after), settled) &&
 	    vnet_run(&net, net.now + 3 * longest(rto_max) + 8 * w->rtt))
 		vcheck_silent(&net, longest(dead_after));

@@ -43,6 +43,8 @@ static void recovery__single_loss_costs_one_packet(void)
 	TAP_CHECK(lost_bytes > 0);
 	TAP_CHECK(scene_stats(0).rtx_bytes == lost_bytes);
 	TAP_CHECK(scene_stats(1).rx_duplicate == 0);
+	/* The receiver asked of its own accord. */
+	TAP_CHECK(scene_stats(0).probe_timeouts == 0);
 	TAP_CHECK(took < 20 * dcpim_cfg_bdp(&cfg.dcpim) * 8 / 10 + 3 * cfg.dcpim.rto_max_ns);
 	SCENE_END();
 }
@@ -216,6 +218,33 @@ static void recovery__every_message_packet_lost(void)
 	SCENE_END();
 }
 
+static u32 every_other;
+
+static bool drop_every_other(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p)
+{
+	(void)h;
+	(void)pkt;
+	return p->type != DCPIM_DATA || every_other >= 800 || every_other++ % 2 == 0;
+}
+
+/* Hundreds of gaps at a time, more than a receiver keeps account of and than fit one packet's blocks. */
+static void hazard__more_gaps_than_places(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+
+	cfg.dcpim.window = 1u << 20;
+	cfg.dcpim.short_threshold = 1u << 20;
+	scene_start(55, 2, &cfg);
+	every_other = 0;
+	scene_watch = drop_every_other;
+	scene_stream(0, 1, 1000000, 0)->side[0].plan.chunk_min = 65536;
+	scene_run_until_delivered(SEC);
+	SCENE_OK();
+	TAP_CHECK(every_other == 800);
+	TAP_CHECK(scene_info(1).spans == 0);
+	SCENE_END();
+}
+
 static void recovery__reordering_alone_resends_little(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
@@ -295,6 +324,7 @@ int main(int argc, char **argv)
 		TAP_TEST(recovery__lost_window_update),
 		TAP_TEST(recovery__message_resends_what_is_missing),
 		TAP_TEST(recovery__every_message_packet_lost),
+		TAP_TEST(hazard__more_gaps_than_places),
 		TAP_TEST(recovery__reordering_alone_resends_little),
 		TAP_TEST(recovery__duplicates_are_dropped_quietly),
 		TAP_TEST(recovery__loss_costs_time_in_proportion),

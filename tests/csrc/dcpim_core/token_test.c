@@ -265,6 +265,23 @@ static void token__of_a_dead_sender_are_taken_back(void)
 	SCENE_END();
 }
 
+/* The window is shared out by channels whatever their number; vcheck_bounds watches it at every step. */
+static void hazard__any_number_of_channels(void)
+{
+	for (u32 k = 1; k <= DCPIM_MAX_CHANNELS; k++) {
+		struct vhost_cfg cfg = scene_cfg();
+
+		cfg.dcpim.channels = k;
+		start(100 + k, 4, &cfg);
+		for (u32 i = 1; i < 4; i++) {
+			scene_stream(i, 0, 5 * dcpim_cfg_bdp(&cfg.dcpim), 0);
+			scene_stream(0, i, 5 * dcpim_cfg_bdp(&cfg.dcpim), 0);
+		}
+		scene_run_until_delivered(100 * MSEC);
+		SCENE_END();
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -278,6 +295,7 @@ int main(int argc, char **argv)
 		TAP_TEST(token__room_made_by_reading_is_used_at_once),
 		TAP_TEST(token__slow_reader_paces_the_sender),
 		TAP_TEST(token__lost_token_is_made_up_for),
+		TAP_TEST(hazard__any_number_of_channels),
 		TAP_TEST(token__of_a_dead_sender_are_taken_back),
 	};
 
