@@ -148,8 +148,8 @@ test: build-test $(FUZZERS) ## every test that fits a gate: also namespaces, pee
 test-all: build-test $(FUZZERS) ## everything, with long soaks and fuzzing (hours)
 	@$(RUN_TESTS) all $(ONLY)
 
-bench: deps-test build ## measure, print the ratios and write them as JSON
-	@$(DENO) run -A --cached-only --frozen tests/bench/main.ts
+bench: deps-test build ## measure, print the ratios and write them as JSON; ARGS=--quick
+	@$(DENO) run -A --cached-only --frozen tests/bench/main.ts $(ARGS)
 
 lint: build ## check types, style, formatting, licences and file sizes
 	$(DENO) check --cached-only --frozen --quiet cli lib tests tools

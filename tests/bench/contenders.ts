@@ -53,8 +53,8 @@ function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-/** CPU time the machine was not idle, of all CPUs; proc_stat(5). */
-function busySeconds(): number {
+/** CPU time the machine was not idle, in seconds of all its CPUs together; proc_stat(5). */
+export function busySeconds(): number {
   const cpu = Deno.readTextFileSync("/proc/stat").split("\n")[0]!.trim().split(/\s+/).slice(1).map(Number);
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = cpu;
   return (user + nice + system + irq + softirq) / 100;

@@ -10,6 +10,7 @@ import { table } from "../../cli/output/table.ts";
 import { jsonDocument } from "../../cli/output/json.ts";
 import { hostFacts } from "../../lib/host/facts.ts";
 import { lacking } from "../helpers/needs.ts";
+import { busySeconds } from "./contenders.ts";
 import { hold, type Outcome, type Verdict } from "./contest.ts";
 import { contests, type Places } from "./contests.ts";
 import { loopback, veth } from "./place.ts";
@@ -22,12 +23,22 @@ const USAGE = `usage: tests/bench/main.ts [--quick] [--only NAME] [--repeat N]
   --repeat N    repetitions; 5, or 1 with --quick
 `;
 
+/** CPUs that others keep busy; more than this is worth a warning. */
+const BUSY_CPUS = 0.1;
+
 const interactive = Deno.stderr.isTerminal();
 const style: Style = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COLOURED : PLAIN;
 
 function progress(text: string): void {
   const line = interactive ? `\r\x1b[K${text}` : `${text}\n`;
   Deno.stderr.writeSync(new TextEncoder().encode(line));
+}
+
+/** How many CPUs are busy while this process only waits. */
+async function busyCpus(): Promise<number> {
+  const from = busySeconds();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return busySeconds() - from;
 }
 
 function figure(value: number): string {
@@ -136,6 +147,10 @@ async function main(): Promise<number> {
     return 2;
   }
   const machine = hostFacts();
+  const busy_cpus = await busyCpus();
+  if (busy_cpus > BUSY_CPUS) {
+    console.error(`other work keeps ${busy_cpus.toFixed(2)} CPUs busy; the figures will suffer from it`);
+  }
   const outcomes: Outcome[] = [];
   const failures: { name: string; error: string }[] = [];
   for (const contest of wanted) {
@@ -159,6 +174,7 @@ async function main(): Promise<number> {
       when: new Date().toISOString(),
       options: { ...options, ...timing },
       machine,
+      busy_cpus,
       outcomes,
       failures,
     }),
