@@ -4,7 +4,7 @@
  * document. It has a thread of its own, so that a slow or hostile client delays
  * nothing but other clients, and those only for CLIENT_TIMEOUT.
  */
-#include <fcntl.h>
+#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,11 +53,35 @@ static int control_directory(char *path, size_t size)
 	return private_directory(path);
 }
 
+/* What killed processes left behind would pile up. */
+static void sweep(const char *directory)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct dirent *entry;
+	DIR *dir = opendir(directory);
+	int fd;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "dcpim-", 6) ||
+		    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%s", directory, entry->d_name) >=
+			    (int)sizeof(sun.sun_path))
+			continue;
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fd < 0)
+			break;
+		if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 && errno == ECONNREFUSED)
+			unlink(sun.sun_path);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Several engines of a process get a number behind the process id. */
 static int control_bind(struct rackwire_dcpim_engine *e, const char *directory)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd, i, probe;
+	int fd, i;
 
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -71,19 +95,12 @@ static int control_bind(struct rackwire_dcpim_engine *e, const char *directory)
 		if (snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/dcpim-%d%s.sock", directory, (int)getpid(),
 			     suffix) >= (int)sizeof(sun.sun_path))
 			break;
-		if (!bind(fd, (struct sockaddr *)&sun, sizeof(sun))) {
+		if (!bind(fd, (struct sockaddr *)&sun, sizeof(sun)) && !listen(fd, 8)) {
 			snprintf(e->control_path, sizeof(e->control_path), "%s", sun.sun_path);
 			return fd;
 		}
 		if (errno != EADDRINUSE)
 			break;
-		/* Of another engine of ours, or left behind by a process that had our number. */
-		probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (probe >= 0 && connect(probe, (struct sockaddr *)&sun, sizeof(sun)) < 0 && errno == ECONNREFUSED &&
-		    !unlink(sun.sun_path))
-			i--;
-		if (probe >= 0)
-			close(probe);
 	}
 	close(fd);
 	return -EADDRINUSE;
@@ -100,11 +117,10 @@ static bool client_ready(const struct rackwire_dcpim_engine *e, int fd, short ev
 	return !fds[1].revents && fds[0].revents;
 }
 
-static void answer(struct rackwire_dcpim_engine *e, int fd, const char *text, size_t length, u64 until)
+static void answer(const struct rackwire_dcpim_engine *e, int fd, const char *text, size_t length, u64 until)
 {
 	ssize_t n;
 
-	(void)e;
 	while (length && client_ready(e, fd, POLLOUT, until)) {
 		n = send(fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -181,11 +197,12 @@ int dcpim_control_start(struct rackwire_dcpim_engine *e)
 	err = control_directory(directory, sizeof(directory));
 	if (err)
 		return err;
+	sweep(directory);
 	e->control_fd = control_bind(e, directory);
 	if (e->control_fd < 0)
 		return e->control_fd;
 	e->control_stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (e->control_stop_fd < 0 || listen(e->control_fd, 8) < 0)
+	if (e->control_stop_fd < 0)
 		err = -errno;
 	else
 		err = dcpim_thread_create(&e->control_thread, control_main, e, STACK);
