@@ -153,21 +153,30 @@ function explained(error: unknown, run: Run, { port }: Endpoint): unknown {
   return new RackwireError(error.code, error.message, { hint, exitStatus: error.exitStatus, cause: error });
 }
 
+export interface Goal {
+  durationNs?: number;
+  warmupNs?: number;
+  /** How much of `done` each transport is to do. */
+  perTransport?: number;
+  done?: "completed" | "tx_bytes" | "rx_bytes";
+}
+
 /** How far a run is: by time, or by how much of what was asked for is done. */
 export function shareOf(
   transports: readonly Transport[],
-  goal: { durationNs?: number; perTransport?: number; done?: "completed" | "measured_bytes" },
+  { durationNs, warmupNs = 0, perTransport, done = "completed" }: Goal,
 ): ((snapshot: WorkSnapshot) => number) | undefined {
-  const { durationNs, perTransport, done = "completed" } = goal;
   if (durationNs === undefined && perTransport === undefined) return undefined;
+  const began = performance.now();
   return (snapshot) => {
-    const shares = figuresOf(snapshot).map(([, { counters }]) =>
-      Math.max(
-        durationNs === undefined ? 0 : counters.measured_ns / durationNs,
-        perTransport === undefined ? 0 : counters[done] / perTransport,
-      )
-    );
-    return shares.reduce((sum, share) => sum + Math.min(1, share), 0) / transports.length;
+    const byTime = durationNs === undefined
+      ? 0
+      : (snapshot.at_ms - began) * 1e6 / ((warmupNs + durationNs) * transports.length);
+    const byWork = perTransport === undefined
+      ? 0
+      : figuresOf(snapshot).reduce((sum, [, { counters }]) => sum + counters[done], 0) /
+        (perTransport * transports.length);
+    return Math.max(byTime, byWork);
   };
 }
 

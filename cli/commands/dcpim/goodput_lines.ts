@@ -18,10 +18,12 @@ export interface Interval {
 export class GoodputLines {
   readonly intervals: Interval[] = [];
   readonly #transports: readonly Transport[];
+  readonly #bytes: "tx_bytes" | "rx_bytes";
   #began: number | undefined;
 
-  constructor(transports: readonly Transport[]) {
+  constructor(transports: readonly Transport[], reverse: boolean) {
     this.#transports = transports;
+    this.#bytes = reverse ? "rx_bytes" : "tx_bytes";
   }
 
   add(now: WorkSnapshot, before: WorkSnapshot): Interval {
@@ -31,8 +33,13 @@ export class GoodputLines {
       transports: Object.fromEntries(
         figuresOf(now).map(([name, { counters }]) => {
           const earlier = before.transports[name]!.counters;
-          const bytes = counters.measured_bytes - earlier.measured_bytes;
-          const ns = counters.measured_ns - earlier.measured_ns;
+          // What is delivered is counted when a turn ends, and a transport alone has but one; for the
+          // moment what the transport has taken will do.
+          const alone = this.#transports.length === 1;
+          const bytes = alone
+            ? counters[this.#bytes] - earlier[this.#bytes]
+            : counters.measured_bytes - earlier.measured_bytes;
+          const ns = alone ? (now.at_ms - before.at_ms) * 1e6 : counters.measured_ns - earlier.measured_ns;
           return [name, {
             // Bits in a nanosecond are gigabits in a second.
             goodput_gbps: ns > 0 ? bytes * 8 / ns : 0,

@@ -69,9 +69,10 @@ function resultText(outcome: Outcome, plan: Plan, context: Context, quiet: boole
   const right = (title: string) => ({ title, align: "right" as const });
   const figures = figuresOf(outcome);
   const rates = fittingTable(
-    [{ title: "" }, ...["messages/s", "goodput", "lost", "CPU here", "CPU there", "resent"].map(right), {
-      title: "checked",
-    }],
+    [
+      { title: "" },
+      ...["messages/s", "goodput", "lost", "CPU s/GB here", "there", "resent", "checked"].map(right),
+    ],
     figures.map(([name, each]) => {
       const { counters } = each;
       return [
@@ -200,6 +201,7 @@ export function registerMessage(dcpim: Command, context: Context): void {
       const { count, size = DEFAULT_SIZE, iodepth = DEFAULT_IODEPTH, parallel = 1, validate } = options;
       const timed = count === undefined || options.duration !== undefined;
       const durationNs = timed ? options.duration ?? DEFAULT_DURATION_NS : undefined;
+      const warmupNs = options.warmup ?? (count === undefined ? DEFAULT_WARMUP_NS : 0);
       const plan: Plan = {
         size,
         iodepth,
@@ -221,7 +223,7 @@ export function registerMessage(dcpim: Command, context: Context): void {
         iodepth,
         intervalNs: options.interval,
         durationNs,
-        warmupNs: options.warmup ?? (count === undefined ? DEFAULT_WARMUP_NS : 0),
+        warmupNs,
         validate,
       });
       const where = targetText(target, ready.peer);
@@ -237,6 +239,7 @@ export function registerMessage(dcpim: Command, context: Context): void {
         quiet: options.quiet,
         share: shareOf(plan.transports, {
           durationNs,
+          warmupNs,
           perTransport: count === undefined ? undefined : count * parallel,
         }),
       });

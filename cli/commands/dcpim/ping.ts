@@ -24,7 +24,7 @@ import {
 } from "../../options/quantities.ts";
 import { histogramChart } from "../../output/chart.ts";
 import { jsonDocument } from "../../output/json.ts";
-import { svgHistogram, svgPercentiles } from "../../output/svg.ts";
+import { svgPercentiles } from "../../output/svg.ts";
 import {
   failIfCorrupt,
   type Outcome,
@@ -98,13 +98,15 @@ function resultText(outcome: Outcome, plan: Plan, context: Context, quiet: boole
   );
   if (quiet) return summary;
   const charts = figures.filter(([, { latency }]) => latency.count > 0).map(([name, { latency }]) => {
+    const alone = figures.length === 1;
     const chart = histogramChart(latency, {
       unit: 1000,
       unitName: "us",
       columns: out.columns,
+      rows: alone ? 16 : 8,
       style: out.style,
     });
-    return figures.length === 1 ? chart : `${out.style.bold(TRANSPORT_NAMES[name])}\n${chart}`;
+    return alone ? chart : `${out.style.bold(TRANSPORT_NAMES[name])}\n${chart}`;
   });
   const parts = [...charts, summary];
   if (plan.transports.includes("dcpim")) parts.push(protocolText(outcome.stats, out));
@@ -153,12 +155,10 @@ function plot(outcome: Outcome, plan: Plan, target: string): string {
     label: "round trip (us)",
     unit: 1000,
   };
-  return figures.length > 1
-    ? svgPercentiles(
-      Object.fromEntries(figures.map(([name, { latency }]) => [TRANSPORT_NAMES[name], latency])),
-      what,
-    )
-    : svgHistogram(figures[0]?.[1].latency ?? outcome.transports[plan.transports[0]!]!.latency, what);
+  return svgPercentiles(
+    Object.fromEntries(figures.map(([name, { latency }]) => [TRANSPORT_NAMES[name], latency])),
+    what,
+  );
 }
 
 function refuse(message: string, hint: string): RackwireError {
@@ -312,19 +312,21 @@ function registerFlavour(dcpim: Command, context: Context, flavour: Flavour): vo
       );
       const where = targetText(target, ready.peer);
       if (!options.json && !options.quiet) {
-        const what = plan.transports.map((name) => TRANSPORT_NAMES[name]).join(" and ");
         const over = plan.transports.includes("dcpim")
-          ? `, engine ${run.engine}, ${plan.short ? "short messages" : "long flow"}`
-          : "";
+          ? `${plan.short ? "short messages" : "a long flow"}, engine ${run.engine}`
+          : "kernel TCP";
         const pace = interval === 0 ? "" : `, every ${formatDuration(interval)}`;
+        const others = plan.transports.slice(1).map((name) => TRANSPORT_NAMES[name]).join(" and ");
         context.out.write(
-          `${what} ping to ${where}${over}, ${formatBytes(length)}, ${iodepth} at a time${pace}\n`,
+          `ping ${where}: ${formatBytes(length)}, ${iodepth} at a time${pace}, over ${over}${
+            others === "" ? "" : `, in turns with ${others}`
+          }\n`,
         );
       }
       const outcome = await watch(context, signal, run, target, {
         label: `ping ${where}`,
         quiet: options.quiet,
-        share: shareOf(plan.transports, { durationNs, perTransport: count }),
+        share: shareOf(plan.transports, { durationNs, warmupNs: plan.warmupNs, perTransport: count }),
       });
       if (file !== undefined) file.write(plot(outcome, plan, where));
       context.out.write(

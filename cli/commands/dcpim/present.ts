@@ -13,7 +13,7 @@ import { textWidth } from "../../output/style.ts";
 export function fittingTable(columns: readonly Column[], rows: readonly string[][], out: Output): string {
   const text = table(columns, rows, out.style);
   const width = Math.max(...text.split("\n").map(textWidth));
-  if (width <= out.columns) return text;
+  if (!out.isTerminal || width <= out.columns) return text;
   return rows.map((row) =>
     facts(
       columns.map(({ title }, i) => [title, row[i] ?? ""] as const).filter(([, value]) => value !== ""),

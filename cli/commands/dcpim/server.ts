@@ -30,12 +30,14 @@ import {
   TRANSPORT_NAMES,
   whole,
 } from "./present.ts";
-import { cpuPerGb, cpuText } from "./stream.ts";
+import { checkedText, cpuPerGb, cpuText } from "./stream.ts";
 
 const DEFAULT_PORT = 4000;
 const DEFAULT_INTERVAL_NS = 1e9;
 /** Lines for single connections in one interval; the rest is in the sum. */
 const MAX_LINES = 12;
+/** What a server lists at most. */
+const MAX_LISTED = 64;
 
 /** What a connection moved in an interval. */
 interface Line {
@@ -96,14 +98,19 @@ class Intervals {
     // Those that the server has forgotten do not come back.
     const listed = new Set(connections.map(({ id }) => id));
     for (const id of this.#seen.keys()) if (!listed.has(id)) this.#seen.delete(id);
-    const sum = (snapshot: WorkSnapshot, name: "rx_bytes" | "tx_bytes" | "open") =>
-      figuresOf(snapshot).reduce((total, [, { counters }]) => total + counters[name], 0);
-    const rx = sum(now, "rx_bytes") - sum(before, "rx_bytes");
-    const tx = sum(now, "tx_bytes") - sum(before, "tx_bytes");
+    const total = (snapshot: WorkSnapshot, name: "rx_bytes" | "tx_bytes" | "open") =>
+      figuresOf(snapshot).reduce((sum, [, { counters }]) => sum + counters[name], 0);
+    // The list holds so many connections; with fewer, the sum is that of the lines.
+    const sum = (name: "rx_bytes" | "tx_bytes") =>
+      connections.length < MAX_LISTED
+        ? lines.reduce((bytes, line) => bytes + line[name], 0)
+        : total(now, name) - total(before, name);
+    const rx = sum("rx_bytes");
+    const tx = sum("tx_bytes");
     return {
       at_s: (now.at_ms - this.#began) / 1000,
       seconds: ns / 1e9,
-      connections_open: sum(now, "open"),
+      connections_open: total(now, "open"),
       rx_bytes: rx,
       tx_bytes: tx,
       rx_gbps: bitsPerSecond(rx, ns) / 1e9,
@@ -170,17 +177,14 @@ function summaryText(outcome: Outcome, ranNs: number, context: Context): string 
       whole(counters.requests),
       name === "udp" ? "" : formatBytes(counters.rtx_bytes),
       cpuText(cpuPerGb(counters.cpu_ns, bytes)),
-      counters.corrupt_bytes > 0
-        ? out.style.red(`${formatBytes(counters.corrupt_bytes)} WRONG`)
-        : `${formatBytes(counters.verified_bytes)} right`,
+      checkedText(counters.verified_bytes, counters.corrupt_bytes, true, context),
     ];
   });
   return `${head}\n${
     fittingTable(
       [
         { title: "" },
-        ...["connections", "failed", "in", "out", "requests", "resent", "CPU"].map(right),
-        { title: "checked" },
+        ...["conns", "failed", "in", "out", "requests", "resent", "CPU s/GB", "checked"].map(right),
       ],
       rows,
       out,

@@ -76,8 +76,8 @@ function engineText(stat: DcpimEngineStat, out: Output): string {
       [
         "trouble",
         `${whole(count(stat, "rx_bad") + count(stat, "rx_bad_tag"))} bad packets, ${
-          whole(count(stat, "rx_duplicate"))
-        } duplicates, ${whole(count(stat, "rx_socket_drops"))} dropped by the kernel, ${
+          formatBytes(count(stat, "rx_duplicate"))
+        } received twice, ${whole(count(stat, "rx_socket_drops"))} dropped by the kernel, ${
           whole(count(stat, "flows_dead"))
         } dead peers, ${whole(count(stat, "flows_reset"))} resets`,
       ],
@@ -119,7 +119,7 @@ function engineText(stat: DcpimEngineStat, out: Output): string {
       fittingTable(
         [
           { title: "peer" },
-          ...["connections", "round trip", "sent", "received", "queued", "resent"].map(right),
+          ...["conns", "round trip", "sent", "received", "queued", "resent"].map(right),
         ],
         peers.shown,
         out,
@@ -131,11 +131,9 @@ function engineText(stat: DcpimEngineStat, out: Output): string {
       `${each.local_port} - ${each.peer}`,
       each.kind,
       each.error === 0 ? each.state : out.style.red(`${each.state} ${errnoName(each.error)}`),
-      delay(each.srtt_us),
       formatBytes(each.bytes_tx),
       formatBytes(each.bytes_rx),
       `${formatBytes(each.tx_queued)} / ${formatBytes(each.rx_queued)}`,
-      formatBytes(each.rtx_bytes),
     ]),
     out,
   );
@@ -146,7 +144,7 @@ function engineText(stat: DcpimEngineStat, out: Output): string {
           { title: "connection" },
           { title: "kind" },
           { title: "state" },
-          ...["round trip", "sent", "received", "queued out / in", "resent"].map(right),
+          ...["sent", "received", "out / in queue"].map(right),
         ],
         connections.shown,
         out,

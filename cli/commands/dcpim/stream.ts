@@ -44,20 +44,20 @@ const DEFAULT_DURATION_NS = 5e9;
 const DEFAULT_WARMUP_NS = 100e6;
 const DEFAULT_SIZE = 64 * 1024;
 
-/** Seconds of CPU for a gigabyte; undefined where nothing was moved or measured. */
+/** Nanoseconds of CPU for a byte, or seconds for a gigabyte; undefined where nothing was moved. */
 export function cpuPerGb(cpuNs: number, bytes: number): number | undefined {
   return cpuNs > 0 && bytes > 0 ? cpuNs / bytes : undefined;
 }
 
 export function cpuText(value: number | undefined): string {
-  return value === undefined ? "-" : `${value.toFixed(2)} s/GB`;
+  return value === undefined ? "-" : value.toFixed(2);
 }
 
 /** What the receiving side found, as one cell. */
 export function checkedText(verified: number, corrupt: number, validate: boolean, context: Context): string {
   const { style } = context.out;
   if (corrupt > 0) return style.red(`${formatBytes(corrupt)} WRONG`);
-  return validate ? `${formatBytes(verified)} right` : style.dim("not checked");
+  return validate ? formatBytes(verified) : style.dim("no");
 }
 
 interface Plan {
@@ -76,9 +76,10 @@ function receiver({ counters }: TransportFigures, reverse: boolean) {
 function resultText(outcome: Outcome, plan: Plan, context: Context, quiet: boolean): string {
   const right = (title: string) => ({ title, align: "right" as const });
   const summary = fittingTable(
-    [{ title: "" }, ...["goodput", "bytes", "time", "CPU here", "CPU there", "resent"].map(right), {
-      title: "checked",
-    }],
+    [
+      { title: "" },
+      ...["goodput", "bytes", "time", "CPU s/GB here", "there", "resent", "checked"].map(right),
+    ],
     figuresOf(outcome).map(([name, each]) => {
       const { counters } = each;
       const { verified, corrupt } = receiver(each, plan.reverse);
@@ -184,6 +185,7 @@ export function registerStream(dcpim: Command, context: Context): void {
       const { bytes, parallel = 1, reverse = false, validate, size = DEFAULT_SIZE } = options;
       const timed = bytes === undefined || options.duration !== undefined;
       const durationNs = timed ? options.duration ?? DEFAULT_DURATION_NS : undefined;
+      const warmupNs = options.warmup ?? (bytes === undefined ? DEFAULT_WARMUP_NS : 0);
       const plan: Plan = {
         reverse,
         validate,
@@ -200,7 +202,7 @@ export function registerStream(dcpim: Command, context: Context): void {
         transports: plan.transports,
         connections: parallel,
         durationNs,
-        warmupNs: options.warmup ?? (bytes === undefined ? DEFAULT_WARMUP_NS : 0),
+        warmupNs,
         bytes,
         length: size,
         reverse,
@@ -217,7 +219,7 @@ export function registerStream(dcpim: Command, context: Context): void {
         );
       }
       const lines = options.interval !== undefined || options.plot !== undefined
-        ? new GoodputLines(plan.transports)
+        ? new GoodputLines(plan.transports, reverse)
         : undefined;
       const shown = options.interval !== undefined && !options.quiet;
       const outcome = await watch(context, signal, run, target, {
@@ -225,8 +227,9 @@ export function registerStream(dcpim: Command, context: Context): void {
         quiet: options.quiet,
         share: shareOf(plan.transports, {
           durationNs,
+          warmupNs,
           perTransport: bytes === undefined ? undefined : bytes * parallel,
-          done: "measured_bytes",
+          done: reverse ? "rx_bytes" : "tx_bytes",
         }),
         intervalNs: options.interval ?? PLOT_INTERVAL_NS,
         onInterval: lines === undefined ? undefined : (now, before) => {
