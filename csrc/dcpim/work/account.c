@@ -169,6 +169,14 @@ void work_check(struct work_conn *c, u64 pos, const u8 *data, u32 len, u64 where
 	__atomic_store_n(&w->corrupt, true, __ATOMIC_RELAXED);
 }
 
+void work_check_number(struct work_conn *c, u64 corrupt_before, u32 len)
+{
+	if (!c->check || c->corrupt != corrupt_before)
+		return;
+	c->verified += len;
+	work_count(c->lane, RACKWIRE_DCPIM_WORK_VERIFIED_BYTES, len);
+}
+
 void work_report_fill(const struct work_conn *c, struct service_report *report)
 {
 	*report = (struct service_report){

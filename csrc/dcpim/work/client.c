@@ -17,8 +17,6 @@ static bool one_way(const struct work_conn *c)
 	return !c->slots;
 }
 
-static void lane_finish(struct work_lane *l);
-
 /* ---- life of the connections ---- */
 
 static const struct work_ops *const all_ops[] = { &work_dcpim_ops, &work_tcp_ops, &work_udp_ops };
@@ -384,6 +382,7 @@ static void lane_over(struct work_lane *l, u64 now)
 	struct dcpim_list *i;
 
 	l->over = true;
+	l->deadline = dcpim_min(l->deadline, now + WORK_DRAIN_POLL_NS);
 	for (i = l->conns.next; i != &l->conns; i = i->next) {
 		struct work_conn *c = dcpim_container(i, struct work_conn, node);
 
@@ -557,15 +556,12 @@ void work_lane_check(struct work_lane *l, u64 now)
 
 static void ask_again(struct work_conn *c, u64 now)
 {
-	struct work_lane *l = c->lane;
-
 	if (!c->asking || now < c->ask_at + ASK_AGAIN_NS)
 		return;
 	if (c->asked < ASK_TRIES)
 		work_udp_ask(c, now);
 	else
 		work_client_broken(c, now, -ETIMEDOUT);
-	(void)l;
 }
 
 static void tick(struct work_lane *l)

@@ -77,36 +77,46 @@ static int flow_send_head(struct work_conn *c, u64 now, const u8 *data, u32 len)
 	return err < 0 ? err : 0;
 }
 
-/* The same bytes over and over; nobody looks at them. */
-static int send_blank(struct work_conn *c, u64 now, struct work_request *r)
+/*
+ * A message in pieces that the engine keeps a stock of. Of a message that nobody
+ * checks or answers, the same bytes over and over.
+ */
+static int message_build(const struct work_conn *c, const struct work_request *r, struct dcpim_buf *bufs, u32 *count)
 {
-	struct dcpim_buf *bufs = alloca((c->length / WORK_CHUNK + 1) * sizeof(*bufs));
-	u32 left, n = 0;
+	bool blank = !c->pattern && c->service != RACKWIRE_DCPIM_WORK_SERVICE_ECHO;
+	u32 off, len;
 
-	for (left = c->length; left; left -= bufs[n++].len)
-		bufs[n] = (struct dcpim_buf){ work_blank, (u32)dcpim_min(left, WORK_CHUNK), NULL };
-	return dcpim_send_msg(c->flow, now, bufs, n, 0, r, NULL);
+	for (off = 0; off < c->length; off += len) {
+		struct dcpim_buf *b = &bufs[*count];
+
+		len = (u32)dcpim_min(c->length - off, WORK_CHUNK);
+		*b = (struct dcpim_buf){ work_blank, len, NULL };
+		if (!blank && (off == 0 || c->pattern)) {
+			if (dcpim_shard_buf(c->lane->shard, len, b))
+				return -ENOMEM;
+			work_message_fill(c, r->number, off, (u8 *)b->ptr, len);
+		}
+		(*count)++;
+	}
+	return 0;
 }
 
 static int flow_send_request(struct work_conn *c, u64 now, struct work_request *r)
 {
-	struct work_lane *l = c->lane;
+	struct dcpim_buf *bufs = alloca((c->length / WORK_CHUNK + 1) * sizeof(*bufs));
 	bool echo = c->service == RACKWIRE_DCPIM_WORK_SERVICE_ECHO;
+	struct work_lane *l = c->lane;
 	struct dcpim_flow_info info;
-	struct dcpim_buf buf;
 	char peer[128];
+	u32 n = 0;
 	int err;
 
-	if (!echo && !c->pattern) {
-		err = send_blank(c, now, r);
-	} else {
-		if (dcpim_shard_buf(l->shard, c->length, &buf))
-			return -ENOMEM;
-		work_message_fill(c, r->number, (u8 *)buf.ptr, c->length);
-		err = dcpim_send_msg(c->flow, now, &buf, 1, echo ? DCPIM_MSG_QUIET : 0, r, NULL);
-		if (err)
-			dcpim_shard_buf_put(l->shard, &buf);
-	}
+	bufs[0] = (struct dcpim_buf){ 0 };
+	err = message_build(c, r, bufs, &n);
+	if (!err)
+		err = dcpim_send_msg(c->flow, now, bufs, n, echo ? DCPIM_MSG_QUIET : 0, r, NULL);
+	while (err && n)
+		dcpim_shard_buf_put(l->shard, &bufs[--n]);
 	if (err == -EMSGSIZE) {
 		dcpim_flow_info(c->flow, &info);
 		work_fail(l->work, err, "messages to %s hold at most %u bytes",

@@ -10,6 +10,7 @@ void work_message_take(struct work_conn *c, const struct dcpim_rxmsg *msg, u8 he
 	bool header = c->state == WORK_HELLO || (c->state == WORK_LEAVING && msg->size == SERVICE_REPORT_LEN);
 	struct dcpim_buf bufs[PIECES];
 	struct dcpim_rxmsg same;
+	u64 corrupt = c->corrupt;
 	int n;
 
 	while (first < msg->nbufs) {
@@ -29,4 +30,6 @@ void work_message_take(struct work_conn *c, const struct dcpim_rxmsg *msg, u8 he
 		}
 		first += (u32)n;
 	}
+	if (!header && msg->size > number_len)
+		work_check_number(c, corrupt, number_len);
 }

@@ -137,15 +137,15 @@ u64 work_requests_expire(struct work_conn *c, u64 now)
 }
 
 /* The number stands in the first 8 bytes; of a shorter message its low bytes do. */
-void work_message_fill(const struct work_conn *c, u64 number, u8 *out, u32 len)
+void work_message_fill(const struct work_conn *c, u64 number, u32 off, u8 *out, u32 len)
 {
+	u32 head = off ? 0 : c->length < 8 ? c->length : 8;
 	u8 bytes[8];
-	u32 head = len < 8 ? len : 8;
 
 	dcpim_put64(bytes, number);
 	memcpy(out, bytes + 8 - head, head);
 	if (c->pattern)
-		work_pattern_fill(c->seed, work_message_pos(number, len, head), out + head, len - head);
+		work_pattern_fill(c->seed, work_message_pos(number, c->length, off + head), out + head, len - head);
 	else
 		memset(out + head, 0, len - head);
 }

@@ -105,7 +105,7 @@ static struct work_conn *only_waits(struct work_lane *l)
 	return c->nbusy || c->service == RACKWIRE_DCPIM_WORK_SERVICE_SOURCE ? c : NULL;
 }
 
-/* Sleep until something comes. Return: entries of @fds that are set, in the order of the connections. */
+/* Sleep until something comes, or until the lane's deadline. */
 static void wait_and_serve(struct work_lane *l, struct pollfd *fds)
 {
 	struct rackwire_dcpim_work *w = l->work;

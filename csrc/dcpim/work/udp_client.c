@@ -126,6 +126,7 @@ static void take_pong(struct work_conn *c, const struct service_datagram *head, 
 {
 	struct work_lane *l = c->lane;
 	struct work_request *r = c->slots ? work_request_find(c, head->number, 8) : NULL;
+	u64 corrupt = c->corrupt;
 
 	if (!c->slots || len != c->length)
 		return;
@@ -133,6 +134,8 @@ static void take_pong(struct work_conn *c, const struct service_datagram *head, 
 	work_count(l, RACKWIRE_DCPIM_WORK_RX_BYTES, len);
 	work_check(c, work_message_pos(head->number, len, SERVICE_DATAGRAM_LEN), data + SERVICE_DATAGRAM_LEN,
 		   len - SERVICE_DATAGRAM_LEN, head->number);
+	if (r)
+		work_check_number(c, corrupt, SERVICE_DATAGRAM_LEN);
 	if (r)
 		work_request_done(c, r);
 	else

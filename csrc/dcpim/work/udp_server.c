@@ -100,11 +100,14 @@ static void received(struct work_udp_server *u, struct session *s, const struct 
 		     u32 len)
 {
 	struct work_conn *c = &s->conn;
+	u64 corrupt = c->corrupt;
 
 	c->check = (head->flags & SERVICE_CHECK) && head->type == SERVICE_DATA;
 	c->check = c->check || (u->work->config.flags & RACKWIRE_DCPIM_WORK_VALIDATE && head->flags & SERVICE_CHECK);
 	work_check(c, work_message_pos(head->number, len, SERVICE_DATAGRAM_LEN), data + SERVICE_DATAGRAM_LEN,
 		   len - SERVICE_DATAGRAM_LEN, head->number);
+	if (len > SERVICE_DATAGRAM_LEN)
+		work_check_number(c, corrupt, SERVICE_DATAGRAM_LEN);
 	c->rx_pos += len;
 	c->requests++;
 	work_count(&u->lane, RACKWIRE_DCPIM_WORK_RX_BYTES, len);

@@ -226,6 +226,8 @@ void work_conn_refresh(struct work_conn *c, u64 rtx, u32 srtt_us);
 void work_count_cpu(struct work_lane *l);
 /* Received contents that start at @pos of the pattern; @where: for corrupt_at. */
 void work_check(struct work_conn *c, u64 pos, const u8 *data, u32 len, u64 where);
+/* The number in front of contents that were right where it says they belong was right too. */
+void work_check_number(struct work_conn *c, u64 corrupt_before, u32 len);
 void work_report_fill(const struct work_conn *c, struct service_report *report);
 /* The server's account of a connection of ours. */
 void work_report_take(struct work_conn *c, const struct service_report *report);
@@ -259,8 +261,8 @@ struct work_request *work_request_find(struct work_conn *c, u64 number, u32 byte
 void work_requests_received(struct work_conn *c);
 /* Count what is overdue. Return: when to look again. */
 u64 work_requests_expire(struct work_conn *c, u64 now);
-/* A message of @len bytes with its number and contents, and the check of one that came back. */
-void work_message_fill(const struct work_conn *c, u64 number, u8 *out, u32 len);
+/* Bytes @off to @off + @len of the message with this number. */
+void work_message_fill(const struct work_conn *c, u64 number, u32 off, u8 *out, u32 len);
 u64 work_message_number(const u8 *data, u32 len);
 
 /* ---- transports ---- */
