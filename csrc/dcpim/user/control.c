@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -59,13 +60,16 @@ static void sweep(const char *directory)
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	struct dirent *entry;
 	DIR *dir = opendir(directory);
-	int fd;
+	struct stat st;
+	int fd, pid;
 
 	while (dir && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "dcpim-", 6) ||
+		if (sscanf(entry->d_name, "dcpim-%d", &pid) != 1 || pid <= 0 || !kill(pid, 0) || errno != ESRCH ||
 		    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%s", directory, entry->d_name) >=
-			    (int)sizeof(sun.sun_path))
+			    (int)sizeof(sun.sun_path) ||
+		    lstat(sun.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
 			continue;
+		/* The process may live in another PID namespace. */
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (fd < 0)
 			break;

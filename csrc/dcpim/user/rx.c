@@ -278,11 +278,12 @@ u32 dcpim_port_receive(struct dcpim_shard *s, struct dcpim_port *port)
  * armed on the socket for the time that DCPIM_BLOCK_NS promises, and one byte
  * from ourselves ends it early.
  */
-int dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg)
+bool dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg)
 {
-	(void)prepare(s, port, 1);
+	if (!prepare(s, port, 1))
+		return false;
 	*msg = s->rx.msgs[0].msg_hdr;
-	return port->fd;
+	return true;
 }
 
 void dcpim_port_unblock(const struct dcpim_port *port)
@@ -303,14 +304,12 @@ u32 dcpim_port_blocked(struct dcpim_shard *s, struct dcpim_port *port, const str
 {
 	s->counters.rx_calls++;
 	if (n < 0) {
-		if (errno != EAGAIN && errno != EINTR)
+		if (n != -EAGAIN && n != -EINTR)
 			dcpim_port_errors(s, port);
 		return 0;
 	}
 	s->rx.msgs[0].msg_hdr = *msg;
 	s->rx.msgs[0].msg_len = (u32)n;
-	if (n == 1)
-		return 0;
 	take_datagram(s, port, 0);
 	s->counters.rx_datagrams++;
 	port->rx_burst = n >= BULK;

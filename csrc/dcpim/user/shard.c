@@ -274,32 +274,29 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
  */
 static struct dcpim_port *only_port(struct dcpim_shard *s, u64 until)
 {
-	struct dcpim_port *port;
-
 	if (s->driver != DCPIM_DRIVER_APP || !s->brisk || s->nports != 1 || s->nheld || s->engine->raw ||
 	    until < s->now + DCPIM_BLOCK_NS)
 		return NULL;
-	port = dcpim_container(s->ports.next, struct dcpim_port, node);
-	return port;
+	return dcpim_container(s->ports.next, struct dcpim_port, node);
 }
 
-static u32 sleep_receiving(struct dcpim_shard *s, struct dcpim_port *port)
+static u32 sleep_receiving(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg)
 {
 	u32 index = dcpim_local_index(s, port->slot), taken = 0;
 	struct dcpim_local *local;
 	u64 slept = s->now;
-	struct msghdr msg;
+	int fd = port->fd;
 	ssize_t n;
-	int fd;
 
-	fd = dcpim_port_block(s, port, &msg);
 	s->sleep_port = port;
 	s->sleep_until = s->now + DCPIM_BLOCK_NS;
 	s->sleeping = true;
 	s->counters.sleeps++;
 	s->sleepers++;
 	dcpim_shard_unlock(s);
-	n = recvmsg(fd, &msg, 0);
+	n = recvmsg(fd, msg, 0);
+	if (n < 0)
+		n = -errno;
 	dcpim_shard_lock(s);
 	s->sleepers--;
 	s->naps++;
@@ -309,7 +306,7 @@ static u32 sleep_receiving(struct dcpim_shard *s, struct dcpim_port *port)
 	s->brisk = n > 0 && s->now - slept < DCPIM_BLOCK_NS / 2;
 	local = dcpim_local_get(s, index);
 	if (local)
-		taken = dcpim_port_blocked(s, local->port, &msg, n);
+		taken = dcpim_port_blocked(s, local->port, msg, n);
 	s->counters.wakeups += taken != 0;
 	return taken;
 }
@@ -332,6 +329,7 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 	bool spin = config->wakeup == RACKWIRE_DCPIM_BUSY_POLL && !d->nextra;
 	u64 until = d->more ? 0 : dcpim_min(next_deadline(s), d->limit);
 	struct dcpim_port *port;
+	struct msghdr msg;
 	u32 taken;
 
 	if (spin && config->spin_ns && s->now > d->idle_since + config->spin_ns)
@@ -342,8 +340,11 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 			return;
 		s->now = rackwire_now_ns();
 		taken = receive_ready(s);
-	} else if (!d->nextra && (port = only_port(s, until))) {
-		taken = sleep_receiving(s, port);
+		/* Nothing came and nothing is due: look again at once. */
+		if (!taken && s->now < until && !s->nheld && !__atomic_load_n(&s->woken, __ATOMIC_RELAXED))
+			return;
+	} else if (!d->nextra && (port = only_port(s, until)) && dcpim_port_block(s, port, &msg)) {
+		taken = sleep_receiving(s, port, &msg);
 	} else {
 		u64 slept = s->now;
 

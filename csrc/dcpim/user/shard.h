@@ -308,9 +308,9 @@ int dcpim_addr_check(const struct sockaddr *addr, socklen_t length, struct socka
 
 /* Take in what a kernel socket has, up to a limit. Return: datagrams. */
 u32 dcpim_port_receive(struct dcpim_shard *s, struct dcpim_port *port);
-/* Sleeping in recvmsg(): before, with the message to pass; after, with what it gave; and to end it. */
+/* Sleeping in recvmsg(): before, the message to pass; after, what it gave (or -errno); and to end it. */
 #define DCPIM_BLOCK_NS 4000000ULL
-int dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg);
+bool dcpim_port_block(struct dcpim_shard *s, struct dcpim_port *port, struct msghdr *msg);
 u32 dcpim_port_blocked(struct dcpim_shard *s, struct dcpim_port *port, const struct msghdr *msg, ssize_t n);
 void dcpim_port_unblock(const struct dcpim_port *port);
 void dcpim_port_errors(struct dcpim_shard *s, struct dcpim_port *port);

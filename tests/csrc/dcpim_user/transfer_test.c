@@ -221,6 +221,8 @@ static void message__peek_and_truncate(void)
 	TAP_CHECK(flags == (MSG_EOR | MSG_TRUNC));
 	TAP_CHECK(rackwire_dcpim_recv(far, data, sizeof(data), 0) == 6);
 	TAP_CHECK(!memcmp(data, "second", 6));
+	TAP_CHECK(rackwire_dcpim_send(near, data, 0, 0) == 0);
+	TAP_CHECK(rackwire_dcpim_recvv(far, &iov, 1, 0, &flags) == 0 && flags == MSG_EOR);
 	TAP_CHECK(!rackwire_dcpim_shutdown(near, SHUT_WR));
 	TAP_CHECK(rackwire_dcpim_recvv(far, &iov, 1, 0, &flags) == 0 && !flags);
 	TAP_CHECK(rackwire_dcpim_send(near, "x", 1, 0) == -EPIPE);
