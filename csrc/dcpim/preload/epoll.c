@@ -46,6 +46,7 @@ struct epoll_set {
 	int kick_fd;
 	uint32_t waiters;
 	bool kicked, watched;
+	bool sockets_first; /* whose turn it is when there is not room for all */
 };
 
 _Static_assert(sizeof(struct epoll_set) <= 256, "a handle must hold a set");
@@ -504,8 +505,12 @@ void epoll_watched(int fd)
 
 /* ---- waiting ---- */
 
-/* Make the kernel's answers the program's. Return: how many are left. */
-static int translate(struct epoll_set *set, struct epoll_event *events, int n, int most)
+/*
+ * Make the kernel's answers the program's, and add what is ready here.
+ * @n: the kernel's; @collect_too: the sockets' turn is after them
+ * Return: how many there are.
+ */
+static int translate(struct epoll_set *set, struct epoll_event *events, int n, int most, bool collect_too)
 {
 	int i, kept = 0;
 
@@ -522,7 +527,7 @@ static int translate(struct epoll_set *set, struct epoll_event *events, int n, i
 			ready_add(it);
 		}
 	}
-	return kept + collect(set, events + kept, most - kept);
+	return collect_too ? kept + collect(set, events + kept, most - kept) : kept;
 }
 
 struct driven {
@@ -532,6 +537,32 @@ struct driven {
 	uint32_t count;
 };
 
+/* Was all that an edge-triggered item told of read since? */
+static bool was_read(const struct epoll_item *it)
+{
+	struct rackwire_dcpim_pollfd p = { .socket = it->dsock->sock, .events = (int16_t)(it->told & READ_BITS) };
+
+	return rackwire_dcpim_poll_many(&p, 1, 0) == 0;
+}
+
+/*
+ * May the engine watch this item itself? Not when only an edge says anything:
+ * errors are reported whether asked for or not, and what is unread still counts
+ * as ready. Those come by their descriptors.
+ */
+static bool may_drive(struct epoll_item *it)
+{
+	if (it->off || it->told & ALWAYS)
+		return false;
+	it->told = still_told(it);
+	if (it->told & READ_BITS) {
+		if (!was_read(it))
+			return false;
+		it->told &= ~(uint32_t)READ_BITS;
+	}
+	return true;
+}
+
 /* Sockets for the engine to watch beside the kernel's set. With the lock held. */
 static void driven_open(struct epoll_set *set, int epfd, struct driven *v)
 {
@@ -540,26 +571,26 @@ static void driven_open(struct epoll_set *set, int epfd, struct driven *v)
 	v->fds[0] = (struct rackwire_dcpim_pollfd){ .fd = epfd, .events = POLLIN };
 	v->count = 1;
 	for (it = set->items; it && v->count <= MAX_DRIVEN; it = it->next) {
-		/* Errors are reported whether asked for or not, so one that was reported must be left out. */
-		if (it->off || (it->told & ALWAYS) || !handle_ref(&it->dsock->handle))
+		if (!may_drive(it) || !handle_ref(&it->dsock->handle))
 			continue;
 		v->fds[v->count] = (struct rackwire_dcpim_pollfd){
-			.socket = it->dsock->sock, .fd = -1, .events = (int16_t)(it->events & POLL_BITS & ~still_told(it)),
+			.socket = it->dsock->sock, .fd = -1, .events = (int16_t)(it->events & POLL_BITS & ~it->told),
 		};
 		v->items[v->count] = it;
 		v->dsocks[v->count++] = it->dsock;
 	}
 }
 
-static void driven_close(struct epoll_set *set, struct driven *v)
+/* The engine may have cleared the descriptors of all of them, so all are looked at. */
+static void driven_close(struct epoll_set *set, struct driven *v, bool changed)
 {
 	uint32_t i;
 
 	pthread_mutex_lock(&lock);
-	for (i = 1; i < v->count; i++)
-		if (v->fds[i].revents && v->items[i]->set == set && v->items[i]->dsock == v->dsocks[i] &&
-		    !v->items[i]->off)
+	for (i = 1; changed && i < v->count; i++)
+		if (v->items[i]->set == set && v->items[i]->dsock == v->dsocks[i] && !v->items[i]->off)
 			ready_add(v->items[i]);
+	set->waiters--;
 	pthread_mutex_unlock(&lock);
 	for (i = 1; i < v->count; i++)
 		dsock_put(v->dsocks[i]);
@@ -580,10 +611,7 @@ static int wait_for_change(struct epoll_set *set, int epfd, uint64_t deadline)
 	driven_open(set, epfd, &v);
 	pthread_mutex_unlock(&lock);
 	n = rackwire_dcpim_poll_many(v.fds, v.count, time_left(deadline));
-	driven_close(set, &v);
-	pthread_mutex_lock(&lock);
-	set->waiters--;
-	pthread_mutex_unlock(&lock);
+	driven_close(set, &v, n != 0);
 	return n > 0 ? 0 : n ? n : -EAGAIN;
 }
 
@@ -605,21 +633,28 @@ static int wait_masked(struct epoll_set *set, int epfd, struct epoll_event *even
 	pthread_mutex_lock(&lock);
 	set->waiters--;
 	if (n >= 0)
-		n = translate(set, events, n, most);
+		n = translate(set, events, n, most, true);
 	pthread_mutex_unlock(&lock);
 	return n;
 }
 
 static int gather(struct epoll_set *set, int epfd, struct epoll_event *events, int most)
 {
-	int n = REAL(epoll_wait)(epfd, events, most, 0);
+	int first = 0, n = 0;
 
-	if (n < 0)
-		return -errno;
 	pthread_mutex_lock(&lock);
-	n = translate(set, events, n, most);
+	set->sockets_first = !set->sockets_first;
+	if (set->sockets_first)
+		first = collect(set, events, most);
 	pthread_mutex_unlock(&lock);
-	return n;
+	if (first < most)
+		n = REAL(epoll_wait)(epfd, events + first, most - first, 0);
+	if (n < 0)
+		return first ? first : -errno;
+	pthread_mutex_lock(&lock);
+	n = translate(set, events + first, n, most - first, !first);
+	pthread_mutex_unlock(&lock);
+	return first + n;
 }
 
 static int set_wait(struct epoll_set *set, int epfd, struct epoll_event *events, int most, uint64_t deadline,

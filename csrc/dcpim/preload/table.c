@@ -314,6 +314,7 @@ bool table_close_all(void)
 	struct handle **busy = calloc((size_t)highest + 2, sizeof(*busy));
 	struct timespec ms = { .tv_nsec = 1000000 };
 	uint32_t count = 0, i;
+	bool done;
 	int fd;
 
 	for (fd = 0; fd <= highest; fd++) {
@@ -338,7 +339,9 @@ bool table_close_all(void)
 	}
 	for (i = 0; i < EXIT_WAIT_MS && still_used(busy, count); i++)
 		nanosleep(&ms, NULL);
-	return !still_used(busy, count);
+	done = !still_used(busy, count);
+	free(busy);
+	return done;
 }
 
 static void before_fork(void)
@@ -358,11 +361,18 @@ static void in_child(void)
 {
 	int fd;
 
-	for (fd = 0; fd <= highest; fd++)
+	for (fd = 0; fd <= highest; fd++) {
+		struct handle *h = table[fd];
+
 		table[fd] = NULL;
+		if (!h || !h->refs)
+			continue;
+		h->refs = 0;
+		h->next_free = free_handles;
+		free_handles = h;
+	}
 	highest = -1;
 	table_dsocks = 0;
-	free_handles = NULL;
 	pthread_mutex_init(&lock, NULL);
 	epoll_atfork(2);
 	engine_forget();
