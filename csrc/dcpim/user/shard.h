@@ -25,7 +25,7 @@
 struct dcpim_port {
 	struct dcpim_list node;
 	int fd;
-	int lock_fd;	/* see lock.h; -1: none */
+	int lock_fd;	/* its name between processes, see lock.c; -1: none */
 	int family;	/* of the socket; an AF_INET6 one may carry IPv4 as well */
 	u16 udp_port;	/* 0 with raw */
 	bool wildcard;
