@@ -235,14 +235,6 @@ static int make_lanes(struct rackwire_dcpim_work *w, void *stats, size_t stats_l
 	w->blocks = calloc(n + 1, sizeof(*w->blocks));
 	if (!w->lanes || !w->blocks)
 		return -ENOMEM;
-	for (i = 0; i <= n; i++) {
-		int err = rackwire_stats_init(&w->blocks[i], stats, stats_length, i, WORK_NCOUNTERS,
-					      RACKWIRE_DCPIM_WORK_TRANSPORTS);
-
-		if (err)
-			return refuse(error, length, err, "the statistics need %zu bytes",
-				      rackwire_dcpim_work_stats_length(n));
-	}
 	for (i = 0; i < n + 2; i++) {
 		struct work_lane *l = &w->lanes[i];
 
@@ -254,6 +246,14 @@ static int make_lanes(struct rackwire_dcpim_work *w, void *stats, size_t stats_l
 		dcpim_list_init(&l->conns);
 		if (l->shard)
 			dcpim_shard_set_user(l->shard, l);
+	}
+	for (i = 0; i <= n; i++) {
+		int err = rackwire_stats_init(&w->blocks[i], stats, stats_length, i, WORK_NCOUNTERS,
+					      RACKWIRE_DCPIM_WORK_TRANSPORTS);
+
+		if (err)
+			return refuse(error, length, err, "the statistics need %zu bytes",
+				      rackwire_dcpim_work_stats_length(n));
 	}
 	return 0;
 }
