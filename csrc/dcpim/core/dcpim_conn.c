@@ -56,6 +56,8 @@ static void rx_fin_ack(struct dcpim_flow *f, u64 now)
 
 static void rx_reset(struct dcpim_flow *f, u64 now)
 {
+	if (dcpim_flow_over(f))
+		return;
 	/* A peer that had everything and is gone has not refused anything. */
 	if ((f->flags & FLOW_FIN_SENT) && dcpim_flow_all_acked(f) && (f->flags & FLOW_APP_CLOSED)) {
 		dcpim_flow_free(f);

@@ -117,7 +117,7 @@ static void fail_old(struct dcpim_peer *p, u64 now, u32 tag)
 		struct dcpim_flow *old = dcpim_container(l, struct dcpim_flow, peer_node);
 
 		next = l->next;
-		if (old->host_tag && old->host_tag != tag && (old->flags & FLOW_CONFIRMED))
+		if (old->host_tag && old->host_tag != tag && (old->flags & FLOW_CONFIRMED) && !dcpim_flow_over(old))
 			dcpim_flow_fail(old, now, -ECONNRESET);
 	}
 }
@@ -152,17 +152,35 @@ void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f)
 
 void dcpim_peer_fail(struct dcpim_host *h, u64 now, struct dcpim_peer *p, int error)
 {
+	struct dcpim_list *l, *next;
+
 	p->nflows++;
-	/* A failed flow leaves the list. */
-	while (!dcpim_list_empty(&p->flows))
-		dcpim_flow_fail(dcpim_container(p->flows.next, struct dcpim_flow, peer_node), now, error);
+	for (l = p->flows.next; l != &p->flows; l = next) {
+		struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, peer_node);
+
+		next = l->next;
+		if (!dcpim_flow_over(f))
+			dcpim_flow_fail(f, now, error);
+	}
 	peer_put(h, p);
+}
+
+static bool wanted_alive(const struct dcpim_peer *p)
+{
+	const struct dcpim_list *l;
+
+	for (l = p->flows.next; l != &p->flows; l = l->next)
+		if (!dcpim_flow_over(dcpim_container(l, struct dcpim_flow, peer_node)))
+			return true;
+	return false;
 }
 
 void dcpim_peer_timer(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 {
 	u64 idle_end = dcpim_after(p->heard, h->cfg.keepalive_ns);
 
+	if (!wanted_alive(p))
+		idle_end = dcpim_after(now, h->cfg.keepalive_ns);
 	if (idle_end > now || !p->rtag) {
 		p->probe_since = 0;
 		dcpim_timer_set(h, &p->timer, dcpim_max(idle_end, dcpim_after(now, h->cfg.rto_max_ns)));

@@ -451,6 +451,11 @@ void dcpim_flow_fail(struct dcpim_flow *f, u64 now, int error);
 void dcpim_flow_free(struct dcpim_flow *f);
 void dcpim_flow_timer(struct dcpim_flow *f, u64 now);
 bool dcpim_flow_all_acked(const struct dcpim_flow *f);
+/* Ended both ways: nothing is due from the peer, which may have forgotten it; what is left is to read and close. */
+static inline bool dcpim_flow_over(const struct dcpim_flow *f)
+{
+	return (f->flags & FLOW_DRAINED) && (f->flags & FLOW_EOF_RAISED);
+}
 void dcpim_flow_ack_timer(struct dcpim_flow *f, u64 now);
 void dcpim_flow_ack_later(struct dcpim_flow *f, u64 now);
 void dcpim_flow_ack_now(struct dcpim_flow *f);

@@ -241,6 +241,29 @@ static void close__asked_for_before_it_is_open(void)
 	}
 }
 
+/* The same, for so long that the peer has forgotten the connection when keep-alive would ask for it. */
+static void hazard__unread_data_survives_the_peers_oblivion(void)
+{
+	for (u32 kind = 0; kind < 2; kind++) {
+		struct vhost_cfg cfg = scene_cfg();
+		struct vconn *c;
+
+		cfg.dcpim.keepalive_ns = 20 * MSEC;
+		cfg.dcpim.timewait_ns = MSEC;
+		scene_start(66 + kind, 2, &cfg);
+		c = kind ? scene_msgs(0, 1, 3, 20000, 0) : scene_stream(0, 1, 60000, 0);
+		c->side[0].plan.end = c->side[1].plan.end = VEND_SHUTDOWN;
+		c->side[1].plan.stall_ns = 10 * cfg.dcpim.dead_after_ns;
+		scene_run(c->side[1].plan.stall_ns / 2);
+		SCENE_OK();
+		vcheck_nothing_left(&net.hosts[0], true);
+		scene_run(c->side[1].plan.stall_ns);
+		SCENE_OK();
+		TAP_CHECK(c->side[1].rx_done == 60000 && !c->side[1].error && c->side[1].closed);
+		SCENE_END();
+	}
+}
+
 static bool after_fin_ack;
 static u32 acks_after;
 
@@ -603,6 +626,7 @@ int main(int argc, char **argv)
 		TAP_TEST(close__half_closed_side_still_receives),
 		TAP_TEST(hazard__unread_data_survives_the_peers_close),
 		TAP_TEST(close__asked_for_before_it_is_open),
+		TAP_TEST(hazard__unread_data_survives_the_peers_oblivion),
 		TAP_TEST(close__nothing_is_acknowledged_after_fin_ack),
 		TAP_TEST(close__with_unread_bytes_resets),
 		TAP_TEST(close__abort_tells_the_peer),
