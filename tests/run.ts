@@ -85,7 +85,8 @@ async function collect(tier: string): Promise<Suite[]> {
     for (const file of await listFiles(`tests/${area}`, (name) => name.endsWith("_test.ts"))) {
       suites.push({
         name: file,
-        command: [deno, "test", "-A", "--no-check", "--quiet", ...denoFlags],
+        // Not --quiet: that hides what tests print, the seeds and the reasons of skipping.
+        command: [deno, "test", "-A", "--no-check", ...denoFlags],
         serial: SERIAL_AREAS.includes(area),
         format: "junit",
       });

@@ -49,7 +49,22 @@ const EXPECTED = [
 async function capture(host: Host, file: string) {
   const filter = "udp or proto 254";
   const tcpdump = host.start(
-    ["tcpdump", "-i", "eth0", "-Z", "root", "-B", "65536", "-s", "0", "-U", "-w", file, filter],
+    [
+      "tcpdump",
+      "-i",
+      "eth0",
+      "-Z",
+      "root",
+      "--immediate-mode",
+      "-B",
+      "65536",
+      "-s",
+      "0",
+      "-U",
+      "-w",
+      file,
+      filter,
+    ],
     { seconds: 120 },
   );
   await tcpdump.until(/listening on/);

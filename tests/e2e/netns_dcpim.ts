@@ -46,7 +46,7 @@ export function startClient(
   options: string[],
 ): Program {
   const target = `${address.includes(":") ? `[${address}]` : address}:${PORT}`;
-  return host.start([RACKWIRE, "dcpim", verb, target, "--engine", engine, "--json", ...options], {
+  return host.start([RACKWIRE, "dcpim", verb, target, "--engine", engine, "--json", "--quiet", ...options], {
     seconds: 120,
   });
 }
