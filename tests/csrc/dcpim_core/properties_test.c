@@ -47,7 +47,7 @@ static const char *const names[CATEGORIES] = {
 };
 
 struct totals {
-	u64 schedules, failures, packets, bytes, msgs, conns, strays, errors, virtual_ns;
+	u64 schedules, failures, packets, lost, damaged, bytes, msgs, conns, strays, errors;
 	char why[sizeof(((struct vnet *)0)->why)];
 };
 
@@ -346,6 +346,12 @@ static void draw_accidents(struct world *w)
 	}
 }
 
+/* Half of the time up to the most there may be, else anything from rare to that. */
+static u32 rate(struct vrng *r, u32 most)
+{
+	return vchance(r, 500000) ? (u32)vrange(r, 0, most) : (u32)vrange_log(r, 100, most);
+}
+
 static void impair(struct vlink *l, void *arg)
 {
 	struct world *w = arg;
@@ -357,19 +363,19 @@ static void impair(struct vlink *l, void *arg)
 	case LOSSY:
 	case CUT_SHORT:
 	case DYING:
-		l->loss_ppm = vchance(r, 300000) ? 0 : (u32)vrange_log(r, 100, 200000);
-		l->dup_ppm = vchance(r, 500000) ? 0 : (u32)vrange_log(r, 100, 200000);
-		l->reorder_ppm = vchance(r, 500000) ? 0 : (u32)vrange_log(r, 100, 500000);
+		l->loss_ppm = vchance(r, 300000) ? 0 : rate(r, 200000);
+		l->dup_ppm = vchance(r, 500000) ? 0 : rate(r, 200000);
+		l->reorder_ppm = vchance(r, 500000) ? 0 : rate(r, 500000);
 		break;
 	case CORRUPTING:
-		l->corrupt_ppm = (u32)vrange_log(r, 100, 150000);
-		l->loss_ppm = vchance(r, 500000) ? 0 : (u32)vrange_log(r, 100, 50000);
-		l->dup_ppm = vchance(r, 500000) ? 0 : (u32)vrange_log(r, 100, 200000);
-		l->reorder_ppm = vchance(r, 500000) ? 0 : (u32)vrange_log(r, 100, 200000);
+		l->corrupt_ppm = rate(r, 150000);
+		l->loss_ppm = vchance(r, 500000) ? 0 : rate(r, 50000);
+		l->dup_ppm = vchance(r, 500000) ? 0 : rate(r, 200000);
+		l->reorder_ppm = vchance(r, 500000) ? 0 : rate(r, 200000);
 		break;
 	case PARTITIONED:
 	case MTU_CHANGE:
-		l->loss_ppm = vchance(r, 700000) ? 0 : (u32)vrange_log(r, 100, 50000);
+		l->loss_ppm = vchance(r, 700000) ? 0 : rate(r, 50000);
 		break;
 	default:
 		break;
@@ -406,7 +412,7 @@ static void build(struct world *w, u64 seed)
 		else
 			draw_cfg(w, &cfg[i]);
 		if (w->category == INCAST)
-			cfg[i].port_queue = (u32)vrange(r, 2, 40) * w->max_packet;
+			cfg[i].port_queue = (u32)vrange(r, 1, 8) * w->max_packet;
 		/* Directly on IP the host's port is told, so that several hosts can share an address. */
 		cfg[i].dcpim.host_port = vnet_port ? 0 : (u16)(5000 + i);
 		cfg[i].clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
@@ -553,7 +559,10 @@ static bool schedule(u64 seed, bool replay)
 	t->msgs += app.rx_msgs;
 	t->conns += app.nconns;
 	t->strays += app.strays;
-	t->virtual_ns += net.now;
+	for (u32 i = 0; i < net.nhosts; i++) {
+		t->lost += net.hosts[i].link_drops + net.hosts[i].port_drops;
+		t->damaged += net.hosts[i].corrupted;
+	}
 	for (u32 i = 0; i < 2 * app.nconns; i++)
 		t->errors += app.conns[i / 2]->side[i & 1].error != 0;
 	vnet_fini(&net);
@@ -598,11 +607,12 @@ int main(void)
 
 		if (!t->schedules)
 			continue;
-		printf("# %s: %llu schedules, %llu connections, %llu packets, %llu bytes, %llu messages, %llu errors, "
-		       "%llu ms virtual\n",
+		printf("# %s: %llu schedules, %llu connections (%llu ends failed, %llu strays), %llu packets (%llu lost, "
+		       "%llu damaged), %llu bytes, %llu messages\n",
 		       names[c], (unsigned long long)t->schedules, (unsigned long long)t->conns,
-		       (unsigned long long)t->packets, (unsigned long long)t->bytes, (unsigned long long)t->msgs,
-		       (unsigned long long)t->errors, (unsigned long long)(t->virtual_ns / MSEC));
+		       (unsigned long long)t->errors, (unsigned long long)t->strays, (unsigned long long)t->packets,
+		       (unsigned long long)t->lost, (unsigned long long)t->damaged, (unsigned long long)t->bytes,
+		       (unsigned long long)t->msgs);
 		number++;
 		if (t->failures)
 			printf("not ok %d - %s # %llu of %llu fail, first: %s\n", number, names[c],

@@ -56,8 +56,6 @@ void vside_close(struct vside *s, bool abort)
 		return;
 	s->flow = NULL;
 	s->closed = true;
-	s->aborted = abort;
-	s->closed_at = s->host->net->now;
 	dcpim_close(flow, vhost_clock(s->host), abort);
 	vhost_touch(s->host);
 }
@@ -336,7 +334,7 @@ static void side_read(struct vside *s)
 		msgs = s->msgs_read;
 		empty = stream ? read_stream(s) : read_msgs(s);
 		if (s->rx_done != before || s->msgs_read != msgs)
-			vapp_of(net)->last_progress = s->last_read_at = net->now;
+			s->last_read_at = net->now;
 		if (s->plan.read_gap_ns && (s->rx_done != before || s->msgs_read != msgs))
 			s->next_read = net->now + vrange(&net->rng, 0, 2 * s->plan.read_gap_ns);
 		if (s->plan.end == VEND_CLOSE_READ && (stream ? s->rx_done : s->msgs_read) >= s->plan.end_at) {
@@ -351,7 +349,6 @@ static void side_read(struct vside *s)
 			  (unsigned long long)s->rx_done, (unsigned long long)peer_of(s)->tx_done);
 		return;
 	}
-	s->received_all = true;
 	if (s->shut && (s->drained || s->conn->seed & 0x100))
 		vside_close(s, false);
 }
@@ -509,7 +506,6 @@ static void on_dying(struct vhost *h)
 		if (s->host == h && s->flow) {
 			s->flow = NULL;
 			s->closed = s->died = true;
-			s->closed_at = h->net->now;
 		}
 	}
 }

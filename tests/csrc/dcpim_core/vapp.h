@@ -51,11 +51,11 @@ struct vside {
 	struct vmsg *msgs; /* plan.msgs of those this side sends */
 	u32 msgs_sent, msgs_acked, msgs_read;
 	u64 tx_done, rx_done;
-	u64 opened_at, closed_at, error_at, done_at, last_read_at;
+	u64 opened_at, error_at, last_read_at;
 	u64 timer; /* time of the one pending call, DCPIM_NEVER: none */
 	u64 next_write, next_read, read_from;
 	bool opened; /* connected or accepted */
-	bool writable_due, shut, eof, drained, closed, died, aborted, received_all;
+	bool writable_due, shut, eof, drained, closed, died;
 	int error;
 };
 
@@ -76,7 +76,6 @@ struct vapp {
 	u32 nconns, cap;
 	u64 rx_bytes, rx_msgs; /* delivered and checked */
 	u64 strays;	/* flows accepted that no connector knows any more */
-	u64 last_progress;
 	bool allow_nomem; /* allocations fail in this run */
 	bool forged;	  /* somebody who knows the tags sends too: content proves nothing */
 };

@@ -311,9 +311,6 @@ void vhost_deliver(struct vhost *h, struct vpkt *pkt)
 		rx.payload = body->data;
 		rx.cookie = body;
 	}
-	h->rx_packets++;
-	if (!decoded)
-		h->rx_type[p.type]++;
 	dcpim_rx(h->core, vhost_clock(h), &rx);
 	h->dirty = true;
 	if (head) {
@@ -393,7 +390,6 @@ static void transmit(struct vhost *h, const struct dcpim_txpkt *tx)
 	}
 	h->tx_packets++;
 	h->tx_bytes += len;
-	h->tx_type[p.type]++;
 	if (p.type != DCPIM_KEEPALIVE && p.type != DCPIM_KEEPALIVE_ACK)
 		h->last_tx = net->now;
 	net->packets++;

@@ -76,8 +76,7 @@ struct vhost {
 	bool dirty;
 	u64 tick_at;
 	u32 ticks_at; /* ticks at one instant, to notice a core that spins */
-	u64 tx_packets, tx_bytes, rx_packets, rx_data_packets;
-	u64 tx_type[256], rx_type[256];
+	u64 tx_packets, tx_bytes;
 	u64 port_drops, link_drops, corrupted;
 	u64 port_peak; /* most bytes that ever waited at the switch for this host */
 	u64 last_tx;   /* virtual time of the last packet other than keep-alive */
