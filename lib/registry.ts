@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Every C library of rackwire. tests/abi checks each against its DWARF; doctor says which are there.
 
-import { dcpimSocketLibrary } from "./dcpim/socket_symbols.ts";
 import { dcpimLibrary } from "./dcpim/symbols.ts";
 import type { LibrarySpec } from "./ffi/library.ts";
 import { hostLibrary } from "./host/symbols.ts";
@@ -9,5 +8,4 @@ import { hostLibrary } from "./host/symbols.ts";
 export const libraries: readonly LibrarySpec[] = [
   hostLibrary,
   dcpimLibrary,
-  dcpimSocketLibrary,
 ];

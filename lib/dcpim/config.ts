@@ -98,7 +98,7 @@ export const DCPIM_LIMITS = {
   first_part_bytes: { lowest: 1, highest: GIB, unit: "B" },
 } as const satisfies Record<Exclude<keyof DcpimProtocol, "first_part">, Limit>;
 
-const ENGINE_LIMITS = {
+export const ENGINE_LIMITS = {
   threads: { lowest: 1, highest: 64, unit: "" },
   dead_after_ns: { lowest: MS, highest: 86400 * SECOND, unit: "ns" },
   connect_timeout_ns: { lowest: MS, highest: 3600 * SECOND, unit: "ns" },
@@ -109,7 +109,6 @@ export const DCPIM_MAX_MESSAGE = 16 * 2 ** 20;
 const MAX_CPUS = 64;
 
 const DEFAULTS = {
-  rate_bps: 100e9,
   ctrl_rtt_ns: 100 * US,
   data_rtt_ns: 200 * US,
   alpha: 1,
@@ -140,7 +139,12 @@ function checkNumbers(values: object, limits: Record<string, Limit>): void {
 
 /** Nanoseconds of an epoch: its matching phase, stretched by alpha (section 3.2 of the paper). */
 export function epochNs(protocol: DcpimProtocol): number {
-  const { ctrl_rtt_ns, alpha, beta, rounds } = { ...DEFAULTS, ...protocol };
+  const {
+    ctrl_rtt_ns = DEFAULTS.ctrl_rtt_ns,
+    alpha = DEFAULTS.alpha,
+    beta = DEFAULTS.beta,
+    rounds = DEFAULTS.rounds,
+  } = protocol;
   return Math.floor(
     Math.floor(ctrl_rtt_ns * Math.round(beta * 1000) / 1000) * rounds * Math.round(alpha * 1000) / 1000,
   );

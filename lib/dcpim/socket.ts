@@ -14,8 +14,9 @@ import { loadLibrary } from "../ffi/library.ts";
 import { resolveHost } from "../host/resolve.ts";
 import { addressText, readSockaddr, sockaddr, SOCKADDR_SIZE, type SocketAddress } from "./address.ts";
 import type { DcpimEngineName, DcpimEngineOptions } from "./config.ts";
-import { DcpimEngine, POLLIN, POLLOUT } from "./engine.ts";
-import { dcpimSocketLibrary, socketInfoStruct } from "./socket_symbols.ts";
+import { DcpimEngine, POLLIN, POLLOUT, POLLRDHUP } from "./engine.ts";
+import { socketInfoStruct } from "./socket_symbols.ts";
+import { dcpimLibrary } from "./symbols.ts";
 
 /** A byte stream in both directions, or whole messages in both directions. */
 export type DcpimKind = "stream" | "message";
@@ -79,7 +80,15 @@ const MSG_PEEK = 0x2;
 const MSG_DONTWAIT = 0x40;
 const MSG_EOR = 0x80;
 const SHUT_WR = 1;
-const OPTION = { NONBLOCK: 6, LINGER: 8, ACCEPT_KINDS: 10, ERROR: 11, KIND: 12, READABLE_BYTES: 15 } as const;
+const OPTION = {
+  NONBLOCK: 6,
+  LINGER: 8,
+  ACCEPT_KINDS: 10,
+  ERROR: 11,
+  KIND: 12,
+  READABLE_BYTES: 15,
+  UNACKED_BYTES: 16,
+} as const;
 
 /** Bytes handed to C in one call; it copies them, and JavaScript waits meanwhile. */
 const SEND_BYTES = 256 * 1024;
@@ -89,7 +98,7 @@ const EMPTY = new Uint8Array(1);
 const EMPTY_IOVEC = new Uint8Array(16);
 
 function c() {
-  return loadLibrary(dcpimSocketLibrary);
+  return loadLibrary(dcpimLibrary);
 }
 
 function checkPort(port: number, lowest: number): void {
@@ -136,11 +145,35 @@ function engineFor(
     : { engine: DcpimEngine.open(given), own: true };
 }
 
-/** Closes a socket that C may be looking at. */
-async function closeSocket(engine: DcpimEngine, socket: bigint, reset: boolean): Promise<void> {
+/** Nanoseconds that closing waits for the peer to acknowledge what was sent. */
+const LINGER_NS = 5_000_000_000n;
+/** The same where only the end of the stream is to be acknowledged: the peer may be gone before it can. */
+const LINGER_END_NS = 500_000_000n;
+/** Closing goes on in the background. */
+const NO_LINGER = -1n;
+
+/** Gives a socket up that C may be looking at; its peer sees a reset. */
+async function resetSocket(engine: DcpimEngine, socket: bigint): Promise<void> {
   await engine.poller.forget(socket);
-  if (reset) setOption(socket, OPTION.LINGER, 0n);
-  c().rackwire_dcpim_close(socket);
+  setOption(socket, OPTION.LINGER, 0n);
+  await c().rackwire_dcpim_close(socket);
+}
+
+/** Closes a connection that C may be looking at, once all that was sent has arrived. */
+async function closeConnected(engine: DcpimEngine, socket: bigint): Promise<void> {
+  await engine.poller.forget(socket);
+  const unacknowledged = getOption(socket, OPTION.UNACKED_BYTES) > 0;
+  const peerEnded = (c().rackwire_dcpim_poll(socket, POLLRDHUP) & POLLRDHUP) !== 0;
+  setOption(
+    socket,
+    OPTION.LINGER,
+    unacknowledged ? LINGER_NS : peerEnded ? NO_LINGER : LINGER_END_NS,
+  );
+  if (await c().rackwire_dcpim_close(socket) === -EAGAIN && unacknowledged) {
+    throw new RackwireError("ETIMEDOUT", "the peer has not acknowledged all that was sent", {
+      hint: "some of it may be lost; check that the peer runs and reads",
+    });
+  }
 }
 
 /** Runs the making of a socket; takes everything down again when it fails. */
@@ -154,8 +187,8 @@ async function onNewSocket<T>(
     socket = newSocket(engine, kind);
     return await work(socket);
   } catch (error) {
-    if (socket !== undefined) await closeSocket(engine, socket, true);
-    if (own) await engine.close(0n).catch(() => {});
+    if (socket !== undefined) await resetSocket(engine, socket);
+    if (own) await engine.close();
     throw error;
   }
 }
@@ -392,25 +425,31 @@ export class DcpimConnection implements AsyncDisposable {
     this.#giving ??= (async () => {
       this.#signal?.removeEventListener("abort", this.#abort);
       this.#freed = this.info();
-      await closeSocket(this.#engine, this.#socket, reset);
-      this.#engine.members.delete(this.#giveUp);
-      this.#closed?.resolve();
+      try {
+        await (reset ? resetSocket : closeConnected)(this.#engine, this.#socket);
+      } finally {
+        this.#engine.members.delete(this.#giveUp);
+        this.#closed?.resolve();
+      }
     })();
     return this.#giving;
   };
 
   #end(reset: boolean): Promise<void> {
     this.#ending ??= (async () => {
-      await this.#giveUp(reset);
-      if (this.#own) await this.#engine.close(reset ? 0n : undefined);
+      try {
+        await this.#giveUp(reset);
+      } finally {
+        if (this.#own) await this.#engine.close();
+      }
     })();
     return this.#ending;
   }
 
   /**
-   * Closes. What was sent is still delivered: in the background on a shared engine; on an engine of its
-   * own this waits for it.
-   * @throws RackwireError ETIMEDOUT when the peer did not take what was sent
+   * Closes both directions, once what was sent has arrived.
+   * @throws RackwireError ETIMEDOUT when the peer did not acknowledge all of it within 5 s; it is closed
+   * all the same
    */
   close(): Promise<void> {
     return this.#end(false);
@@ -510,7 +549,7 @@ export class DcpimListener implements AsyncDisposable, AsyncIterable<DcpimConnec
   readonly #giveUp = (): Promise<void> => {
     this.#giving ??= (async () => {
       this.#signal?.removeEventListener("abort", this.#abort);
-      await closeSocket(this.engine, this.#socket, false);
+      await resetSocket(this.engine, this.#socket);
       this.engine.members.delete(this.#giveUp);
     })();
     return this.#giving;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The socket interface of librackwire_dcpim.so; csrc/include/rackwire_dcpim.h documents it.
+// Engines and sockets: the part of librackwire_dcpim.so that the socket interface uses.
 
-import { defineLibrary } from "../ffi/library.ts";
 import { defineStruct } from "../ffi/struct.ts";
 
 export const pollfdStruct = defineStruct("rackwire_dcpim_pollfd", {
@@ -27,168 +26,160 @@ export const socketInfoStruct = defineStruct("rackwire_dcpim_socket_info", {
   rtx_bytes: "u64",
 });
 
-export const dcpimSocketLibrary = defineLibrary({
-  name: "dcpim",
-  abiVersion: 1,
-  symbols: {
-    rackwire_dcpim_abi_version: {
-      parameters: [],
-      result: "u32", // uint32_t
-    },
-    rackwire_dcpim_engine_open: {
-      parameters: [
-        "buffer", // const struct rackwire_dcpim_config *config
-        "buffer", // struct rackwire_dcpim_engine **out
-        "buffer", // char *error
-        "usize", // size_t error_length
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_engine_close: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_engine *engine
-        "u64", // uint64_t linger_ns
-      ],
-      result: "i32", // int
-      nonblocking: true,
-    },
-    rackwire_dcpim_engine_json: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_engine *engine
-        "buffer", // char *text
-        "usize", // size_t length
-      ],
-      result: "isize", // ssize_t
-    },
-    rackwire_dcpim_socket: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_engine *engine
-        "u32", // uint32_t kind
-        "buffer", // struct rackwire_dcpim_socket **out
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_bind: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // const struct sockaddr *addr
-        "u32", // socklen_t length
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_listen: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "i32", // int backlog
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_connect: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // const struct sockaddr *addr
-        "u32", // socklen_t length
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_accept: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // struct rackwire_dcpim_socket **out
-        "buffer", // struct sockaddr *addr
-        "buffer", // socklen_t *length
-        "i32", // int flags
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_send: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // const void *data
-        "usize", // size_t length
-        "i32", // int flags
-      ],
-      result: "isize", // ssize_t
-    },
-    rackwire_dcpim_recv: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // void *data
-        "usize", // size_t length
-        "i32", // int flags
-      ],
-      result: "isize", // ssize_t
-    },
-    rackwire_dcpim_recvv: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // const struct iovec *iov
-        "i32", // int count
-        "i32", // int flags
-        "buffer", // int *out_flags
-      ],
-      result: "isize", // ssize_t
-    },
-    rackwire_dcpim_shutdown: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "i32", // int how
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_close: {
-      parameters: ["u64"], // struct rackwire_dcpim_socket *socket
-      result: "i32", // int
-    },
-    rackwire_dcpim_getsockname: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // struct sockaddr *addr
-        "buffer", // socklen_t *length
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_getpeername: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // struct sockaddr *addr
-        "buffer", // socklen_t *length
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_setopt: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "i32", // int option
-        "i64", // int64_t value
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_getopt: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "i32", // int option
-        "buffer", // int64_t *value
-      ],
-      result: "i32", // int
-    },
-    rackwire_dcpim_poll_many: {
-      parameters: [
-        "buffer", // struct rackwire_dcpim_pollfd *fds
-        "u32", // uint32_t count
-        "i64", // int64_t timeout_ns
-      ],
-      result: "i32", // int
-      nonblocking: true,
-    },
-    rackwire_dcpim_socket_info: {
-      parameters: [
-        "u64", // struct rackwire_dcpim_socket *socket
-        "buffer", // struct rackwire_dcpim_socket_info *info
-      ],
-      result: "i32", // int
-    },
+export const socketStructs = [pollfdStruct, socketInfoStruct] as const;
+
+export const socketSymbols = {
+  rackwire_dcpim_engine_open: {
+    parameters: [
+      "buffer", // const struct rackwire_dcpim_config *config
+      "buffer", // struct rackwire_dcpim_engine **out
+      "buffer", // char *error
+      "usize", // size_t error_length
+    ],
+    result: "i32", // int
   },
-  structs: [pollfdStruct, socketInfoStruct],
-  handles: ["rackwire_dcpim_engine", "rackwire_dcpim_socket"],
-});
+  rackwire_dcpim_engine_close: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_engine *engine
+      "u64", // uint64_t linger_ns
+    ],
+    result: "i32", // int
+    nonblocking: true,
+  },
+  rackwire_dcpim_socket: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_engine *engine
+      "u32", // uint32_t kind
+      "buffer", // struct rackwire_dcpim_socket **out
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_bind: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // const struct sockaddr *addr
+      "u32", // socklen_t length
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_listen: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "i32", // int backlog
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_connect: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // const struct sockaddr *addr
+      "u32", // socklen_t length
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_accept: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // struct rackwire_dcpim_socket **out
+      "buffer", // struct sockaddr *addr
+      "buffer", // socklen_t *length
+      "i32", // int flags
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_send: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // const void *data
+      "usize", // size_t length
+      "i32", // int flags
+    ],
+    result: "isize", // ssize_t
+  },
+  rackwire_dcpim_recv: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // void *data
+      "usize", // size_t length
+      "i32", // int flags
+    ],
+    result: "isize", // ssize_t
+  },
+  rackwire_dcpim_recvv: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // const struct iovec *iov
+      "i32", // int count
+      "i32", // int flags
+      "buffer", // int *out_flags
+    ],
+    result: "isize", // ssize_t
+  },
+  rackwire_dcpim_shutdown: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "i32", // int how
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_close: {
+    parameters: ["u64"], // struct rackwire_dcpim_socket *socket
+    result: "i32", // int
+    nonblocking: true,
+  },
+  rackwire_dcpim_getsockname: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // struct sockaddr *addr
+      "buffer", // socklen_t *length
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_getpeername: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // struct sockaddr *addr
+      "buffer", // socklen_t *length
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_setopt: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "i32", // int option
+      "i64", // int64_t value
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_getopt: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "i32", // int option
+      "buffer", // int64_t *value
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_poll: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "i32", // int events
+    ],
+    result: "i32", // int
+  },
+  rackwire_dcpim_poll_many: {
+    parameters: [
+      "buffer", // struct rackwire_dcpim_pollfd *fds
+      "u32", // uint32_t count
+      "i64", // int64_t timeout_ns
+    ],
+    result: "i32", // int
+    nonblocking: true,
+  },
+  rackwire_dcpim_socket_info: {
+    parameters: [
+      "u64", // struct rackwire_dcpim_socket *socket
+      "buffer", // struct rackwire_dcpim_socket_info *info
+    ],
+    result: "i32", // int
+  },
+} as const satisfies Deno.ForeignLibraryInterface;

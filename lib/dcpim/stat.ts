@@ -2,7 +2,7 @@
 // The engines that run on this machine, asked over their control sockets.
 
 import { RackwireError } from "../ffi/errors.ts";
-import { trySystemFile } from "../host/facts.ts";
+
 import { runtimeDirectoryPath } from "../host/runtime_dir.ts";
 
 export interface DcpimPeerStat {
@@ -108,13 +108,7 @@ export async function dcpimStat(
       answers.engines[i] = await ask(each.path);
     } catch (error) {
       // Gone meanwhile, or left behind by a process that was killed.
-      if (error instanceof Deno.errors.NotFound) return;
-      if (error instanceof Deno.errors.ConnectionRefused) {
-        if (trySystemFile(`/proc/${each.pid}/stat`) === undefined) {
-          await Deno.remove(each.path).catch(() => {});
-        }
-        return;
-      }
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) return;
       answers.silent.push({ pid: each.pid, why: error instanceof Error ? error.message : String(error) });
     }
   }));

@@ -3,6 +3,7 @@
 
 import { defineLibrary } from "../ffi/library.ts";
 import { defineStruct } from "../ffi/struct.ts";
+import { socketStructs, socketSymbols } from "./socket_symbols.ts";
 import { workStructs, workSymbols } from "./work_symbols.ts";
 
 export const dcpimConfigStruct = defineStruct("rackwire_dcpim_config", {
@@ -163,8 +164,9 @@ export const dcpimLibrary = defineLibrary({
       ],
       result: "isize", // ssize_t
     },
+    ...socketSymbols,
     ...workSymbols,
   },
-  structs: [dcpimConfigStruct, dcpimStatsStruct, ...workStructs],
-  handles: ["rackwire_dcpim_engine", "rackwire_dcpim_work"],
+  structs: [dcpimConfigStruct, dcpimStatsStruct, ...socketStructs, ...workStructs],
+  handles: ["rackwire_dcpim_engine", "rackwire_dcpim_socket", "rackwire_dcpim_work"],
 });

@@ -53,9 +53,7 @@ export function libraryExists(name: string): boolean {
   }
 }
 
-type Loaded = Deno.DynamicLibrary<Deno.ForeignLibraryInterface>;
-/** By declaration, for a library may have several, then by path. */
-const loaded = new Map<LibrarySpec, Map<string, Loaded>>();
+const loaded = new Map<string, Deno.DynamicLibrary<Deno.ForeignLibraryInterface>>();
 
 /**
  * Loads a library once and returns its functions. Nothing is loaded before its engine is asked for.
@@ -65,7 +63,7 @@ export function loadLibrary<S extends Deno.ForeignLibraryInterface>(
   spec: LibrarySpec<S>,
 ): Deno.StaticForeignLibraryInterface<S> {
   const path = libraryPath(spec.name);
-  let library = loaded.get(spec)?.get(path);
+  let library = loaded.get(path);
   if (library === undefined) {
     if (!libraryExists(spec.name)) {
       throw new RackwireError("LIBRARY_MISSING", `${path} is not there`, {
@@ -92,8 +90,7 @@ export function loadLibrary<S extends Deno.ForeignLibraryInterface>(
         { hint: "build both from the same sources: make build", exitStatus: 3 },
       );
     }
-    if (!loaded.has(spec)) loaded.set(spec, new Map());
-    loaded.get(spec)!.set(path, library);
+    loaded.set(path, library);
   }
   return library.symbols as unknown as Deno.StaticForeignLibraryInterface<S>;
 }

@@ -32,7 +32,8 @@ const SERVICES: Record<string, EngineRule[]> = {
         return refused === "EPERM" || refused === "EACCES"
           ? {
             why: "a socket on IP protocol 254 needs CAP_NET_RAW",
-            hint: "run it as root: sudo rackwire ...",
+            hint: "run it as root: sudo rackwire ...; or, once and for every user of this checkout: " +
+              "sudo setcap cap_net_raw+ep .deno/node_modules/@deno/*/deno",
           }
           : { why: `the kernel refuses a socket on IP protocol 254 (${refused})`, hint: "" };
       },

@@ -55,6 +55,8 @@ function fieldMatches(field: FieldType, type: CType): boolean {
   }
   const array = /^(\w+)\[(\d+)\]$/.exec(field);
   if (array) {
+    // A struct of the system's, such as sockaddr_storage, is declared as the bytes it occupies.
+    if (type.kind === "struct") return array[1] === "u8" && Number(array[2]) === type.size;
     return type.kind === "array" && type.count === Number(array[2]) && scalarName(type.element) === array[1];
   }
   // A pointer inside a struct is declared as the u64 it occupies.

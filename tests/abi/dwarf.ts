@@ -94,7 +94,8 @@ export function parseDwarf(text: string): DebugInfo {
       case "DW_TAG_atomic_type":
         return resolve(follow(entry));
       case "DW_TAG_pointer_type": {
-        const target = follow(entry);
+        let target = follow(entry);
+        while (target?.tag === "DW_TAG_const_type") target = follow(target);
         return target?.tag === "DW_TAG_structure_type"
           ? { kind: "pointer", to: nameOf(target) }
           : { kind: "pointer" };

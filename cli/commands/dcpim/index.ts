@@ -2,6 +2,7 @@
 // rackwire dcpim: the commands of the service.
 
 import type { Command } from "@commander-js/extra-typings";
+import { RackwireError } from "../../../lib/ffi/errors.ts";
 import type { Context } from "../../context.ts";
 import { withExamples } from "../../options/groups.ts";
 import { registerMessage } from "./message.ts";
@@ -33,6 +34,7 @@ const OPERATIONS = ["dcpimping", "dcpimpingmsg", "tcpping"];
 /**
  * The prototype's order of arguments, `dcpim HOST:PORT [options] OPERATION`, in ours: the operation first.
  * Anything else stays as it is.
+ * @throws RackwireError NO_OPERATION with exit status 2 for a target alone
  */
 export function fromPrototypeOrder(args: readonly string[]): string[] {
   const [service, target, ...rest] = args;
@@ -40,6 +42,11 @@ export function fromPrototypeOrder(args: readonly string[]): string[] {
     return [...args];
   }
   const at = rest.findLastIndex((argument) => OPERATIONS.includes(argument));
-  if (at < 0) return [...args];
+  if (at < 0) {
+    throw new RackwireError("NO_OPERATION", `what to do with ${target} is missing`, {
+      hint: `rackwire dcpim ping ${target}, or stream, or message`,
+      exitStatus: 2,
+    });
+  }
   return [service, rest[at]!, target, ...rest.toSpliced(at, 1)];
 }

@@ -7,6 +7,7 @@ import {
   DCPIM_LIMITS,
   type DcpimEngineName,
   type DcpimEngineOptions,
+  ENGINE_LIMITS,
   FIRST_PARTS,
   type FirstPart,
   type Limit,
@@ -51,7 +52,7 @@ function addEngineOptions(command: Command): void {
     .option(
       "--threads <n>",
       "engine threads, each with its share of the rate (default: 1)",
-      parseCount(1, 64),
+      within(parseCount(), ENGINE_LIMITS.threads),
     )
     .option("--busy-poll", "look for packets without ever sleeping: quicker answers for a whole CPU")
     .option("--no-offload", "do without the kernel's segmentation offloads")
@@ -122,6 +123,16 @@ function addProtocolOptions(command: Command): void {
       "--first-part-bytes <bytes>",
       "how much of it",
       within(parseBytes, limits.first_part_bytes, formatBytes),
+    )
+    .option(
+      "--dead-after <duration>",
+      "give a silent peer up after so long (default: 15s)",
+      within(parsePositiveDuration, ENGINE_LIMITS.dead_after_ns, formatDuration),
+    )
+    .option(
+      "--connect-timeout <duration>",
+      "try to connect for so long (default: 5s)",
+      within(parsePositiveDuration, ENGINE_LIMITS.connect_timeout_ns, formatDuration),
     );
 }
 
@@ -146,6 +157,8 @@ export type EngineFlags = {
   tokenBatch?: number;
   firstPart: FirstPart;
   firstPartBytes?: number;
+  deadAfter?: number;
+  connectTimeout?: number;
 };
 
 /** Both groups: how the engine runs, and the protocol's parameters. */
@@ -168,6 +181,8 @@ export function engineOptions(options: EngineFlags): DcpimEngineOptions {
     busy_poll: options.busyPoll,
     offload: options.offload,
     crc: options.crc,
+    dead_after_ns: options.deadAfter,
+    connect_timeout_ns: options.connectTimeout,
     protocol: {
       rate_bps: options.rate,
       ctrl_rtt_ns: options.ctrlRtt,

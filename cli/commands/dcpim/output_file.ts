@@ -29,7 +29,11 @@ export class OutputFile implements Disposable {
         return new OutputFile(path, false);
       }
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message.replace(/:? open '.*$/, "") : String(cause);
+      const why = cause instanceof Deno.errors.NotCapable
+        ? "this program may not write there"
+        : cause instanceof Error
+        ? cause.message.replace(/ \(os error .*$/, "")
+        : String(cause);
       throw new RackwireError("UNWRITABLE", `cannot write ${path}: ${why}`, {
         hint: "name a file in a directory that exists and is yours",
         exitStatus: 2,
