@@ -18,6 +18,22 @@ static void path_of(struct work_conn *c, u64 *rtx, u32 *srtt_us)
 	*srtt_us = info.srtt_us;
 }
 
+/* Closing with something unread would be a reset, and what was sent last be lost. */
+static void read_away(struct work_conn *c, u64 now)
+{
+	struct dcpim_flow_info info;
+	struct dcpim_rxmsg msg;
+	struct dcpim_buf first;
+
+	if (c->message) {
+		while (dcpim_msg_peek(c->flow, &msg, &first, 0, 1) >= 0)
+			dcpim_msg_consume(c->flow, now);
+		return;
+	}
+	dcpim_flow_info(c->flow, &info);
+	dcpim_consume(c->flow, now, info.rx_queued);
+}
+
 /* What made no sense ends in good order, so that the answer that says so arrives. */
 static void conn_close(struct work_conn *c, u64 now, int error)
 {
@@ -28,6 +44,8 @@ static void conn_close(struct work_conn *c, u64 now, int error)
 
 	path_of(c, &rtx, &srtt);
 	work_conn_ended(c, error, rtx, srtt);
+	if (error == -EPROTO)
+		read_away(c, now);
 	dcpim_close(c->flow, now, error && error != -EPROTO);
 	dcpim_list_del(&c->node);
 	l->nconns--;
