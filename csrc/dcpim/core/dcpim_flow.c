@@ -51,8 +51,9 @@ static void unhash(struct dcpim_flow *f)
 		*b = f->hash_next;
 }
 
+/* @syn: the packet that opens it, or NULL when this host does. */
 static struct dcpim_flow *flow_new(struct dcpim_host *h, u64 now, enum dcpim_kind kind, const struct dcpim_path *path,
-				   u16 sport, u16 dport, u16 key_port)
+				   u16 sport, u16 dport, const struct dcpim_pkt *syn)
 {
 	struct dcpim_flow *f, **b;
 	struct dcpim_peer *p;
@@ -64,7 +65,8 @@ static struct dcpim_flow *flow_new(struct dcpim_host *h, u64 now, enum dcpim_kin
 	}
 	if (!f)
 		return NULL;
-	p = dcpim_peer_get(h, now, path, key_port);
+	p = syn ? dcpim_peer_from(h, now, path, syn->u.syn.host_tag, syn->u.syn.host_port) :
+		  dcpim_peer_to(h, now, path, dport);
 	if (!p) {
 		dcpim_free(h, DCPIM_SLAB_FLOW, f, sizeof(*f));
 		return NULL;
@@ -260,7 +262,7 @@ int dcpim_connect(struct dcpim_host *h, u64 now, enum dcpim_kind kind, const str
 		dcpim_flow_free(f);
 	else if (f)
 		return -EADDRINUSE;
-	f = flow_new(h, now, kind, to, sport, dport, to->port ? to->port : dport);
+	f = flow_new(h, now, kind, to, sport, dport, NULL);
 	if (!f)
 		return -ENOMEM;
 	f->state = DCPIM_CONNECTING;
@@ -328,8 +330,7 @@ void dcpim_rx_open(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, 
 		h->stats.rx_dropped++;
 		return;
 	}
-	f = flow_new(h, now, kind, &rx->path, p->dport, p->sport,
-		     rx->path.port ? rx->path.port : p->u.syn.host_port);
+	f = flow_new(h, now, kind, &rx->path, p->dport, p->sport, p);
 	if (!f) {
 		h->stats.rx_dropped++;
 		return;

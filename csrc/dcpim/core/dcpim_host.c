@@ -153,10 +153,8 @@ struct dcpim_host *dcpim_host_create(const struct dcpim_cfg *cfg, const struct d
 	h->ctx = ctx;
 	h->count[DCPIM_SLAB_HOST] = 1;
 	dcpim_rand_init(&h->rand, seed);
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < 2; i++)
 		h->hash_key[i] = dcpim_rand64(&h->rand);
-		h->tag_key[i] = dcpim_rand64(&h->rand);
-	}
 	h->bdp = dcpim_cfg_bdp(cfg);
 	h->round_ns = dcpim_cfg_round_ns(cfg);
 	h->epoch_ns = dcpim_cfg_epoch_ns(cfg);

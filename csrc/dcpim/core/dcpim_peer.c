@@ -2,53 +2,52 @@
 /*
  * Peers: the hosts at the other end. Matching, tokens and keep-alive are
  * between hosts; connections hang on them.
+ *
+ * A host that can be reached at several ports or addresses is a peer for each:
+ * neither end can tell that they are one. So that both ends cut their
+ * connections into peers in the same way, the connecting end decides, and names
+ * its peer by the tag that the opening packet carries; the listening end keeps a
+ * peer for each such tag.
  */
 #include "dcpim_priv.h"
 
-static void key_words(const struct dcpim_path *path, u16 port, u64 w[3])
-{
-	memcpy(w, path->addr, 16);
-	w[2] = (u64)path->scope << 16 | port;
-}
-
-static struct dcpim_peer **bucket(struct dcpim_host *h, const struct dcpim_path *path, u16 port)
+static struct dcpim_peer **bucket(struct dcpim_host *h, const struct dcpim_path *path)
 {
 	u64 w[3];
 
-	key_words(path, port, w);
+	memcpy(w, path->addr, 16);
+	w[2] = (u64)path->scope << 16 | path->port;
 	return &h->peer_hash[dcpim_siphash(h->hash_key, w, 3) & h->peer_mask];
 }
 
-struct dcpim_peer *dcpim_peer_find(struct dcpim_host *h, const struct dcpim_path *path, u16 key_port)
+static bool is_at(const struct dcpim_peer *p, const struct dcpim_path *path)
+{
+	return p->path.port == path->port && p->path.scope == path->scope &&
+	       !memcmp(p->path.addr, path->addr, sizeof(path->addr));
+}
+
+/* The peer whose packets carry @tag, or with @reflected bring it back. */
+static struct dcpim_peer *find_tag(struct dcpim_host *h, const struct dcpim_path *path, u32 tag, bool reflected)
 {
 	struct dcpim_peer *p;
 
-	for (p = *bucket(h, path, key_port); p; p = p->hash_next)
-		if (p->key_port == key_port && p->path.scope == path->scope &&
-		    !memcmp(p->path.addr, path->addr, sizeof(path->addr)))
+	for (p = *bucket(h, path); p; p = p->hash_next)
+		if (is_at(p, path) && tag == (reflected ? p->rtag : p->ltag))
 			return p;
 	return NULL;
 }
 
-struct dcpim_peer *dcpim_peer_get(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 key_port)
+static struct dcpim_peer *peer_new(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 key_port)
 {
-	struct dcpim_peer *p = dcpim_peer_find(h, path, key_port), **b;
-	u64 w[3];
+	struct dcpim_peer *p, **b;
 
-	if (p)
-		return p;
 	p = dcpim_alloc(h, DCPIM_SLAB_PEER, sizeof(*p));
 	if (!p)
 		return NULL;
 	p->path = *path;
 	p->key_port = key_port;
 	p->heard = now;
-	/*
-	 * Derived, so that a peer forgotten and met again keeps its tag while this
-	 * host lives; without the port, which is not known yet when raw IP connects.
-	 */
-	key_words(path, 0, w);
-	p->ltag = (u32)dcpim_siphash(h->tag_key, w, 3) | 1;
+	p->ltag = (u32)dcpim_rand64(&h->rand) | 1;
 	dcpim_list_init(&p->flows);
 	dcpim_ctl_init(&p->ctl, CTL_PEER);
 	dcpim_timer_init(&p->timer, TIMER_PEER);
@@ -61,7 +60,7 @@ struct dcpim_peer *dcpim_peer_get(struct dcpim_host *h, u64 now, const struct dc
 	p->promise[0].mine = p->promise[1].mine = DCPIM_NEVER;
 	p->grant_epoch = DCPIM_NEVER;
 	dcpim_list_add_tail(&h->peers, &p->node);
-	b = bucket(h, path, key_port);
+	b = bucket(h, path);
 	p->hash_next = *b;
 	*b = p;
 	if (h->cfg.keepalive_ns)
@@ -69,9 +68,35 @@ struct dcpim_peer *dcpim_peer_get(struct dcpim_host *h, u64 now, const struct dc
 	return p;
 }
 
+struct dcpim_peer *dcpim_peer_to(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 dport)
+{
+	u16 key_port = path->port ? path->port : dport;
+	struct dcpim_peer *p;
+
+	for (p = *bucket(h, path); p; p = p->hash_next)
+		if (is_at(p, path) && p->path.local == path->local && p->key_port == key_port)
+			return p;
+	return peer_new(h, now, path, key_port);
+}
+
+struct dcpim_peer *dcpim_peer_from(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u32 rtag,
+				   u16 host_port)
+{
+	struct dcpim_peer *p = find_tag(h, path, rtag, true);
+
+	if (p)
+		return p;
+	p = peer_new(h, now, path, 0);
+	if (p) {
+		p->rtag = rtag;
+		p->host_port = host_port;
+	}
+	return p;
+}
+
 static void peer_free(struct dcpim_host *h, struct dcpim_peer *p)
 {
-	struct dcpim_peer **b = bucket(h, &p->path, p->key_port);
+	struct dcpim_peer **b = bucket(h, &p->path);
 
 	while (*b != p)
 		b = &(*b)->hash_next;
@@ -123,31 +148,27 @@ static void fail_old(struct dcpim_peer *p, u64 now, u32 tag)
 }
 
 /*
- * The flow's peer has proved that it is where it says: believe its host tag.
- * A new tag means that it restarted, and its older connections died with it.
+ * The flow's peer has proved that it is where it says: believe its host tag. A
+ * connecting flow that learns of a new tag knows that the peer restarted, and
+ * that its older connections died with it.
  */
 void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f)
 {
-	struct dcpim_peer *p = f->peer;
+	struct dcpim_peer *p = f->peer, *other;
 
-	if (!p->path.port && f->peer_host_port && p->key_port != f->peer_host_port) {
-		struct dcpim_peer *real = dcpim_peer_get(h, now, &f->path, f->peer_host_port);
-
-		if (real) {
-			dcpim_peer_detach(f);
-			dcpim_peer_attach(real, f);
-			p = real;
-		}
-	}
 	p->heard = now;
 	p->host_port = f->peer_host_port;
-	if (p->rtag == f->host_tag)
-		return;
-	p->nflows++;
-	if (p->rtag)
-		fail_old(p, now, f->host_tag);
-	p->rtag = f->host_tag;
-	peer_put(h, p);
+	if (p->rtag != f->host_tag) {
+		p->nflows++;
+		if (p->rtag)
+			fail_old(p, now, f->host_tag);
+		p->rtag = f->host_tag;
+		peer_put(h, p);
+	}
+	/* Another tag at the same place may be an incarnation that is no more: see whether it answers. */
+	for (other = *bucket(h, &p->path); other; other = other->hash_next)
+		if (other != p && is_at(other, &p->path) && other->host_port == p->host_port && other->rtag)
+			dcpim_ctl_set(h, &other->ctl, CTL_KEEPALIVE);
 }
 
 void dcpim_peer_fail(struct dcpim_host *h, u64 now, struct dcpim_peer *p, int error)
@@ -199,16 +220,9 @@ void dcpim_peer_timer(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 
 void dcpim_rx_host(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *pkt)
 {
-	struct dcpim_peer *p = dcpim_peer_find(h, &rx->path, rx->path.port ? rx->path.port : pkt->sport);
-	u32 expected;
+	struct dcpim_peer *p = find_tag(h, &rx->path, pkt->tag, pkt->flags & DCPIM_F_REFLECTED);
 
 	if (!p) {
-		h->stats.rx_bad_tag++;
-		dcpim_reply_reset(h, now, rx, pkt);
-		return;
-	}
-	expected = pkt->flags & DCPIM_F_REFLECTED ? p->rtag : p->ltag;
-	if (!expected || pkt->tag != expected) {
 		h->stats.rx_bad_tag++;
 		dcpim_reply_reset(h, now, rx, pkt);
 		return;

@@ -247,7 +247,7 @@ struct dcpim_peer {
 	struct dcpim_peer *hash_next;
 	struct dcpim_list node;
 	struct dcpim_path path;
-	u16 key_port;  /* path.port, or with raw IP the peer's host_port */
+	u16 key_port;  /* what this host connects to; 0: the peer connected */
 	u16 host_port; /* on matching packets; only raw IP looks at it */
 	u32 ltag, rtag;
 	u32 max_packet; /* learned from the path; 0: none */
@@ -300,7 +300,7 @@ struct dcpim_host {
 	const struct dcpim_ops *ops;
 	void *ctx;
 	struct dcpim_rand rand;
-	u64 hash_key[2], tag_key[2];
+	u64 hash_key[2];
 	struct dcpim_stats stats;
 	u64 count[DCPIM_SLABS];
 
@@ -377,8 +377,10 @@ static inline bool dcpim_tx_room(const struct dcpim_host *h, enum dcpim_slab sla
 }
 
 /* dcpim_peer.c */
-struct dcpim_peer *dcpim_peer_find(struct dcpim_host *h, const struct dcpim_path *path, u16 key_port);
-struct dcpim_peer *dcpim_peer_get(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 key_port);
+/* The peer to connect to, or one that has just connected with this host tag; NULL without memory. */
+struct dcpim_peer *dcpim_peer_to(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u16 dport);
+struct dcpim_peer *dcpim_peer_from(struct dcpim_host *h, u64 now, const struct dcpim_path *path, u32 rtag,
+				   u16 host_port);
 void dcpim_peer_attach(struct dcpim_peer *p, struct dcpim_flow *f);
 void dcpim_peer_detach(struct dcpim_flow *f);
 void dcpim_peer_adopt(struct dcpim_host *h, u64 now, struct dcpim_flow *f);
