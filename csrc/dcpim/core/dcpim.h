@@ -381,6 +381,8 @@ void *dcpim_flow_user(const struct dcpim_flow *f);
 void dcpim_flow_set_user(struct dcpim_flow *f, void *user);
 /** dcpim_flow_set_buffers() - change sndbuf/rcvbuf of one flow (0: leave); the receive window never shrinks. */
 int dcpim_flow_set_buffers(struct dcpim_flow *f, u32 sndbuf, u32 rcvbuf);
+/** dcpim_undelivered() - whether a flow that was closed still has bytes or its FIN unacknowledged. */
+bool dcpim_undelivered(const struct dcpim_host *h);
 /** dcpim_flow_next() - walk all flows of the application: NULL starts, NULL ends. */
 struct dcpim_flow *dcpim_flow_next(struct dcpim_host *h, struct dcpim_flow *f);
 

@@ -593,6 +593,19 @@ int dcpim_flow_set_buffers(struct dcpim_flow *f, u32 sndbuf, u32 rcvbuf)
 	return 0;
 }
 
+bool dcpim_undelivered(const struct dcpim_host *h)
+{
+	const struct dcpim_list *l;
+
+	for (l = h->flows.next; l != &h->flows; l = l->next) {
+		const struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, all_node);
+
+		if ((f->flags & FLOW_APP_CLOSED) && !(f->flags & FLOW_DRAINED))
+			return true;
+	}
+	return false;
+}
+
 struct dcpim_flow *dcpim_flow_next(struct dcpim_host *h, struct dcpim_flow *f)
 {
 	struct dcpim_list *l = f ? f->all_node.next : h->flows.next;

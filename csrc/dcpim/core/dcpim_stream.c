@@ -2,7 +2,9 @@
 /* Streams: the application's calls, and DATA coming in. */
 #include "dcpim_priv.h"
 
-#define ACK_BYTES 65536 /* acknowledge at the latest after so many bytes */
+/* Acknowledge at the latest after so many bytes and packets of this size. */
+#define ACK_BYTES 65536
+#define ACK_PACKETS 3
 
 void dcpim_rx_data(struct dcpim_flow *f, u64 now, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,
 		    const u8 *payload)
@@ -25,7 +27,7 @@ void dcpim_rx_data(struct dcpim_flow *f, u64 now, const struct dcpim_rxpkt *rx, 
 	if (r->nxt != before) {
 		dcpim_event(f, DCPIM_EV_READABLE);
 		f->unacked += (u32)(r->nxt - before);
-		if (f->unacked >= ACK_BYTES)
+		if (f->unacked >= dcpim_max(ACK_BYTES, ACK_PACKETS * buf.len))
 			dcpim_flow_ack_now(f);
 		else
 			dcpim_flow_ack_later(f, now);

@@ -292,11 +292,7 @@ int rackwire_dcpim_engine_open(const struct rackwire_dcpim_config *config, struc
 
 static bool drained(void *arg)
 {
-	struct dcpim_shard *s = arg;
-	struct dcpim_info info;
-
-	dcpim_info_get(s->host, s->now, &info);
-	return info.flows <= info.timewait;
+	return !dcpim_undelivered(((struct dcpim_shard *)arg)->host);
 }
 
 int rackwire_dcpim_engine_close(struct rackwire_dcpim_engine *e, uint64_t linger_ns)
