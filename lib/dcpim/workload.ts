@@ -238,7 +238,7 @@ export class Workload {
     this.transports = transports;
     this.#work = work;
     this.#stats = stats;
-    const { symbols } = library();
+    const symbols = library();
     this.ports = kind !== "server" ? {} : Object.fromEntries(
       transports.map((name) => [name, symbols.rackwire_dcpim_work_port(work, TRANSPORTS.indexOf(name))]),
     );
@@ -249,7 +249,7 @@ export class Workload {
 
   async #run(what: string): Promise<WorkResult> {
     const message = new MessageBuffer(ERROR_LENGTH);
-    const error = await library().symbols.rackwire_dcpim_work_run(
+    const error = await library().rackwire_dcpim_work_run(
       this.#handle(),
       message.bytes,
       BigInt(message.bytes.length),
@@ -262,7 +262,7 @@ export class Workload {
   /** Ends the run soon, in good order; `done` then settles. */
   stop(): void {
     this.#stopped = true;
-    if (this.#running) library().symbols.rackwire_dcpim_work_stop(this.#handle());
+    if (this.#running) library().rackwire_dcpim_work_stop(this.#handle());
   }
 
   /** The figures so far, read without disturbing the run. */
@@ -279,13 +279,13 @@ export class Workload {
 
   /** The open connections and the latest ended ones, oldest first; at most 64. */
   connections(): WorkConnection[] {
-    const count = library().symbols.rackwire_dcpim_work_connections(this.#handle(), this.#rows, ROWS);
+    const count = library().rackwire_dcpim_work_connections(this.#handle(), this.#rows, ROWS);
     return Array.from({ length: count }, (_, i) => connection(this.#rows, i * workConnectionStruct.size));
   }
 
   /** Protocol and engine counters, summed over the engine's threads. */
   engineStats(): DcpimStats {
-    const { symbols } = library();
+    const symbols = library();
     const bytes = dcpimStatsStruct.encode({ size: dcpimStatsStruct.size });
     const engine = symbols.rackwire_dcpim_work_engine(this.#handle());
     check(symbols.rackwire_dcpim_engine_stats(engine, bytes), "cannot read the engine's statistics");
@@ -297,7 +297,7 @@ export class Workload {
   /** Frees everything; `done` must have settled. Figures already taken stay valid. */
   close(): void {
     if (this.#running) throw new RackwireError("EBUSY", "the run is still under way; stop it first");
-    if (this.#work !== undefined) library().symbols.rackwire_dcpim_work_close(this.#work);
+    if (this.#work !== undefined) library().rackwire_dcpim_work_close(this.#work);
     this.#work = undefined;
   }
 
@@ -314,9 +314,7 @@ export class Workload {
   }
 }
 
-function library() {
-  return { symbols: loadLibrary(dcpimLibrary) };
-}
+const library = () => loadLibrary(dcpimLibrary);
 
 function connection(bytes: Uint8Array, offset: number): WorkConnection {
   const row = workConnectionStruct.decode(bytes, offset);

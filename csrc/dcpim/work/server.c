@@ -124,6 +124,7 @@ static int take_hello(struct work_conn *c, u64 now, const u8 *data, u32 len)
 		c->check = insist || (hello.flags & SERVICE_CHECK && c->service == RACKWIRE_DCPIM_WORK_SERVICE_SINK);
 		if (insist)
 			welcome.flags = SERVICE_CHECK;
+		work_conn_refresh(c, c->rtx_seen, 0);
 	}
 	service_welcome_put(bytes, &welcome);
 	err = send_head(c, now, bytes, sizeof(bytes));

@@ -117,6 +117,7 @@ static int hello(struct tcp_conn *t)
 	c->pattern = h.flags & SERVICE_PATTERN;
 	c->check = insist || (h.flags & SERVICE_CHECK && c->service == RACKWIRE_DCPIM_WORK_SERVICE_SINK);
 	c->state = WORK_READY;
+	work_conn_refresh(c, 0, 0);
 	return 0;
 }
 

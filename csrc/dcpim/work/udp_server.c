@@ -75,7 +75,7 @@ static void session_end(struct session *s)
 	s->last = 0;
 }
 
-static struct session *session_new(struct work_udp_server *u, u64 id, const struct sockaddr_storage *peer)
+static struct session *session_new(struct work_udp_server *u, u64 id, u8 type, const struct sockaddr_storage *peer)
 {
 	struct session *s = &u->sessions[0];
 	u32 i;
@@ -90,6 +90,7 @@ static struct session *session_new(struct work_udp_server *u, u64 id, const stru
 	s->conn.fd = -1;
 	s->conn.message = true;
 	s->conn.seed = id;
+	s->conn.service = type == SERVICE_PING ? RACKWIRE_DCPIM_WORK_SERVICE_ECHO : RACKWIRE_DCPIM_WORK_SERVICE_SINK;
 	s->last = rackwire_now_ns();
 	u->latest = (u32)(s - u->sessions);
 	work_conn_opened(&s->conn, peer);
@@ -137,7 +138,7 @@ static void take(struct work_udp_server *u, u8 *data, u32 len, const struct sock
 		return;
 	s = session_find(u, head.session, from);
 	if (!s && head.type != SERVICE_ASK)
-		s = session_new(u, head.session, from);
+		s = session_new(u, head.session, head.type, from);
 	if (s)
 		s->last = now;
 	if (head.type == SERVICE_ASK) {
@@ -149,7 +150,6 @@ static void take(struct work_udp_server *u, u8 *data, u32 len, const struct sock
 		answer(u, s ? &s->conn : NULL, data, SERVICE_ASK_LEN, from, from_len);
 		return;
 	}
-	s->conn.service = head.type == SERVICE_PING ? RACKWIRE_DCPIM_WORK_SERVICE_ECHO : RACKWIRE_DCPIM_WORK_SERVICE_SINK;
 	if (head.type == SERVICE_PING) {
 		data[5] = SERVICE_PONG;
 		answer(u, &s->conn, data, len, from, from_len);
