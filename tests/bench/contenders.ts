@@ -260,17 +260,22 @@ export async function dcpimMessages(
   return { messages_per_s };
 }
 
+/** How datagrams go through the system calls; see tests/bench/messages.c. */
+export type Batching = "send/recv" | "sendmmsg" | "GSO";
+const BATCH = 64;
+
 /** 64 B datagrams over the kernel's UDP that arrived. */
 export async function udpMessages(
   place: Place,
-  batch: number,
+  batching: Batching,
   wakeup: Wakeup,
   { seconds, warmup }: Timing,
 ): Promise<Figures> {
   const port = `${place.port()}`;
   const command = (side: string, cpu: number) => [
     ...[`${BUILT}/messages`, side, place.address, port, "--cpu", `${cpu}`, "--length", "64"],
-    ...["--batch", `${batch}`, "--milliseconds", `${seconds * 1000}`, "--warmup", `${warmup * 1000}`],
+    ...["--batch", `${batching === "send/recv" ? 1 : BATCH}`, ...(batching === "GSO" ? ["--gso"] : [])],
+    ...["--milliseconds", `${seconds * 1000}`, "--warmup", `${warmup * 1000}`],
     ...(wakeup === "busy-poll" ? ["--busy"] : []),
   ];
   const { client, server } = await exchange(
@@ -342,14 +347,14 @@ export async function idleMemory(place: Place, engine: Engine, connections: numb
   const perConnection = ([before, open]: IdleFigures[], bytes: (figures: IdleFigures) => number) =>
     (bytes(open!) - bytes(before!)) / connections;
   return {
-    engine_bytes_per_connection: Math.max(
+    engine_bytes: Math.max(
       perConnection(client, engineBytes),
       perConnection(server, engineBytes),
     ),
-    client_engine_bytes_per_connection: perConnection(client, engineBytes),
-    server_engine_bytes_per_connection: perConnection(server, engineBytes),
-    client_resident_bytes_per_connection: perConnection(client, ({ resident }) => resident),
-    server_resident_bytes_per_connection: perConnection(server, ({ resident }) => resident),
+    client_engine_bytes: perConnection(client, engineBytes),
+    server_engine_bytes: perConnection(server, engineBytes),
+    client_resident_bytes: perConnection(client, ({ resident }) => resident),
+    server_resident_bytes: perConnection(server, ({ resident }) => resident),
     client_open_files: client[1]!.open_files,
     server_open_files: server[1]!.open_files,
   };

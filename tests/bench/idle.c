@@ -139,6 +139,7 @@ int main(int argc, char **argv)
 	print_figures(engine);
 	for (i = 0; i < count; i++)
 		rackwire_dcpim_close(sockets[i]);
-	rackwire_dcpim_engine_close(engine, 5 * SECOND);
+	/* The peer learns of the end; nothing else is left to deliver. */
+	rackwire_dcpim_engine_close(engine, SECOND / 2);
 	return 0;
 }

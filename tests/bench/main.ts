@@ -50,50 +50,33 @@ function spreadText({ median, min, max }: Verdict["ours_is"]): string {
   return min === max ? figure(median) : `${figure(median)} (${figure(min)}–${figure(max)})`;
 }
 
-function row(contest: string, verdict: Verdict): string[] {
-  const {
-    figure: name,
-    ours,
-    theirs,
-    ours_is,
-    theirs_is,
-    ratio,
-    ratio_min,
-    ratio_max,
-    atMost,
-    atLeast,
-    met,
-  } = verdict;
+function row(verdict: Verdict): string[] {
+  const { ours_is, theirs_is, ratio, ratio_min, ratio_max, atMost, atLeast, met } = verdict;
   const goal = atMost !== undefined ? `≤ ${atMost}` : atLeast !== undefined ? `≥ ${atLeast}` : "";
+  const pairs = ratio_min === ratio_max ? "" : ` (${ratio_min!.toFixed(2)}–${ratio_max!.toFixed(2)})`;
   return [
-    contest,
-    name,
-    ours,
+    `  ${verdict.figure}`,
+    verdict.ours,
     spreadText(ours_is),
-    theirs ?? "",
+    verdict.theirs ?? "",
     theirs_is === undefined ? "" : spreadText(theirs_is),
-    ratio === undefined ? "" : ratio.toFixed(2),
-    ratio_min === undefined || ratio_min === ratio_max
-      ? ""
-      : `${ratio_min.toFixed(2)}–${ratio_max!.toFixed(2)}`,
+    ratio === undefined ? "" : ratio.toFixed(2) + pairs,
     goal,
     met === null ? "" : met ? style.green("met") : style.red("missed"),
   ];
 }
 
 function printTable(outcomes: Outcome[]): void {
-  const rows = outcomes.flatMap(({ name, verdicts }) => verdicts.map((verdict) => row(name, verdict)));
+  const rows = outcomes.flatMap(({ name, verdicts }) => [[style.bold(name)], ...verdicts.map(row)]);
   const right = "right" as const;
   console.log(table(
     [
-      { title: "comparison" },
-      { title: "figure" },
+      { title: "median (min–max)" },
       { title: "ours" },
-      { title: "median (min–max)", align: right },
+      { title: "", align: right },
       { title: "theirs" },
-      { title: "median (min–max)", align: right },
-      { title: "ratio", align: right },
-      { title: "of pairs", align: right },
+      { title: "", align: right },
+      { title: "ratio (of pairs)" },
       { title: "goal", align: right },
       { title: "" },
     ],

@@ -2,22 +2,24 @@
 /*
  * messages: how many small UDP datagrams per second one socket takes from another.
  *
- *   messages receive ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N]
- *   messages send    ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N]
+ *   messages receive ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N] [--gso]
+ *   messages send    ADDRESS PORT [--busy] [--cpu N] [--length BYTES] [--batch N] [--gso]
  *            [--milliseconds N] [--warmup MS]
  *
  * Batch 1 is a system call for each datagram (send, recv); above, sendmmsg and
- * recvmmsg. The sender never waits for the receiver, so datagrams are lost when
+ * recvmmsg, or with --gso one send that the kernel cuts up (UDP_SEGMENT) and one
+ * receive of what it has put together (UDP_GRO). The sender never waits for the receiver, so datagrams are lost when
  * it is faster. Each prints its figures as JSON: the sender when its time is
  * over, the receiver at SIGTERM, its rate taken between its first and its last
  * datagram after the warm-up.
  */
 #include "common.h"
+#include <netinet/udp.h>
 
 #define BATCH_MAX 256
 
 static struct {
-	int busy;
+	int busy, gso;
 	long cpu;
 	size_t length, batch;
 	uint64_t milliseconds, warmup;
@@ -29,7 +31,8 @@ static char *data;
 
 static void prepare(void)
 {
-	data = calloc(want.batch, want.length);
+	/* With GRO the kernel may have put more together than the sender's batch. */
+	data = calloc(1, want.gso ? DATAGRAM_MAX : want.batch * want.length);
 	if (!data)
 		die("memory");
 	for (size_t i = 0; i < want.batch; i++) {
@@ -44,14 +47,16 @@ static uint64_t move(int fd, int receiving)
 	int flags = receiving && want.busy ? MSG_DONTWAIT : 0;
 	ssize_t n;
 
-	if (want.batch == 1)
+	if (want.gso)
+		n = receiving ? recv(fd, data, DATAGRAM_MAX, flags) : send(fd, data, want.batch * want.length, flags);
+	else if (want.batch == 1)
 		n = receiving ? recv(fd, data, want.length, flags) : send(fd, data, want.length, flags);
 	else if (receiving)
 		n = recvmmsg(fd, headers, (unsigned)want.batch, flags | MSG_WAITFORONE, NULL);
 	else
 		n = sendmmsg(fd, headers, (unsigned)want.batch, flags);
 	if (n >= 0)
-		return want.batch == 1 ? 1 : (uint64_t)n;
+		return want.gso ? (uint64_t)n / want.length : want.batch == 1 ? 1 : (uint64_t)n;
 	if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
 		die(receiving ? "receive" : "send");
 	return 0;
@@ -104,15 +109,17 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "busy", 0, NULL, 'b' },    { "cpu", 1, NULL, 'c' },	 { "length", 1, NULL, 'l' },
 		{ "batch", 1, NULL, 'n' },   { "milliseconds", 1, NULL, 'm' }, { "warmup", 1, NULL, 'w' },
-		{ 0 },
+		{ "gso", 0, NULL, 'g' },     { 0 },
 	};
 	struct sockaddr_storage address;
 	socklen_t length;
-	int letter, fd, receiving, size = 8 << 20;
+	int letter, fd, receiving, segment, size = 8 << 20;
 
 	while ((letter = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (letter == 'b')
 			want.busy = 1;
+		else if (letter == 'g')
+			want.gso = 1;
 		else if (letter == 'c')
 			want.cpu = (long)number(optarg);
 		else if (letter == 'l')
@@ -127,7 +134,7 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (argc - optind != 3 || want.length < 1 || want.length > DATAGRAM_MAX || want.batch < 1 ||
-	    want.batch > BATCH_MAX) {
+	    want.batch > BATCH_MAX || (want.gso && want.batch * want.length > DATAGRAM_MAX)) {
 		fprintf(stderr, "usage: messages send|receive ADDRESS PORT [options]; batch from 1 to 256\n");
 		return 2;
 	}
@@ -142,6 +149,9 @@ int main(int argc, char **argv)
 		die("socket");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	segment = receiving ? 1 : (int)want.length;
+	if (want.gso && setsockopt(fd, SOL_UDP, receiving ? UDP_GRO : UDP_SEGMENT, &segment, sizeof(segment)) < 0)
+		die("segmentation offload");
 	if (receiving) {
 		if (bind(fd, (struct sockaddr *)&address, length) < 0)
 			die("bind");
