@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // rackwire as a library.
 
+export * from "./dcpim/mod.ts";
 export { RackwireError } from "./ffi/errors.ts";
 export type { ExitStatus, RackwireErrorOptions } from "./ffi/errors.ts";
 export { type EngineFact, engineFacts } from "./host/engines.ts";

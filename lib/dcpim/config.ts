@@ -95,7 +95,7 @@ export const DCPIM_LIMITS = {
   short_threshold: { lowest: 1, highest: GIB, unit: "B" },
   window: { lowest: 256, highest: GIB, unit: "B" },
   token_batch: { lowest: 1, highest: GIB, unit: "B" },
-  first_part_bytes: { lowest: 1, highest: GIB, unit: "B" },
+  first_part_bytes: { lowest: 1, highest: 2 * GIB, unit: "B" },
 } as const satisfies Record<Exclude<keyof DcpimProtocol, "first_part">, Limit>;
 
 export const ENGINE_LIMITS = {

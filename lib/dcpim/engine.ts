@@ -91,7 +91,7 @@ class Poller {
     // Whoever begins to wait in this turn of the event loop is in the first call already.
     await Promise.resolve();
     while (this.#waits.length > 0) {
-      const waits = this.#waits;
+      const waits = [...this.#waits];
       const { size } = pollfdStruct;
       const fds = new Uint8Array(size * (waits.length + 1));
       fds.set(pollfdStruct.encode({ fd: this.#wake, events: POLLIN }));

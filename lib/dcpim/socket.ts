@@ -424,9 +424,10 @@ export class DcpimConnection implements AsyncDisposable {
   readonly #giveUp = (reset = false): Promise<void> => {
     this.#giving ??= (async () => {
       this.#signal?.removeEventListener("abort", this.#abort);
-      this.#freed = this.info();
+      const info = this.#freed = this.info();
       try {
         await (reset ? resetSocket : closeConnected)(this.#engine, this.#socket);
+        if (!reset) this.#freed = { ...info, bytes_tx: info.bytes_tx + info.tx_queued, tx_queued: 0n };
       } finally {
         this.#engine.members.delete(this.#giveUp);
         this.#closed?.resolve();
