@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Runs command lines: inside this process with a made-up terminal, or as the real program.
 
+import type { DcpimService } from "../../cli/commands/dcpim/client.ts";
 import type { Context, Output } from "../../cli/context.ts";
 import { COLOURED, PLAIN } from "../../cli/output/style.ts";
 import { run } from "../../cli/program.ts";
@@ -16,6 +17,7 @@ export interface FakeWorld {
   terminal?: boolean;
   columns?: number;
   facts?: () => HostFacts;
+  dcpim?: DcpimService;
 }
 
 /** A context that keeps what is written, and whose Ctrl-C is a function. */
@@ -36,6 +38,7 @@ export function fakeContext(world: FakeWorld = {}) {
       return () => void listeners.delete(listener);
     },
     hostFacts: world.facts ?? hostFacts,
+    dcpim: world.dcpim,
   };
   const interrupt = () => [...listeners].forEach((listener) => listener());
   return { context, written, interrupt, listening: () => listeners.size };

@@ -130,7 +130,7 @@ const SERVICE_NAMES: Record<string, string> = {
 function intervalText(interval: Interval, style: Style, columns: number): string {
   const line = (at: string, who: string, what: string, rx: number, tx: number, note = "") => {
     const rate = (gbps: number) => (gbps > 0 ? formatRate(gbps * 1e9) : "-").padStart(12);
-    const name = columns < 80 ? who.padEnd(24).slice(0, 24) : who.padEnd(30);
+    const name = who.padEnd(Math.max(16, Math.min(36, columns - 52)));
     return `${at} ${name} ${what.padEnd(9)}${rate(rx)} in${rate(tx)} out${note}`.trimEnd() + "\n";
   };
   const at = `${interval.at_s.toFixed(1).padStart(7)} s`;
