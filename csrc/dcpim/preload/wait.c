@@ -37,16 +37,20 @@ int64_t time_left(uint64_t deadline)
 
 /*
  * After a signal handler ran, the kernel starts a call again if SA_RESTART was
- * set. Which handler ran is not known here: start again if all say so.
+ * set. Which handler ran is not known here: start again if all say so. Those
+ * for crashes, which many programs have, do not interrupt a wait.
  */
 static bool handlers_restart(void)
 {
+	static const char crashes[NSIG] = {
+		[SIGSEGV] = 1, [SIGBUS] = 1, [SIGFPE] = 1, [SIGILL] = 1, [SIGTRAP] = 1, [SIGSYS] = 1, [SIGABRT] = 1,
+	};
 	struct sigaction action;
 	int sig;
 
 	for (sig = 1; sig < NSIG; sig++)
-		if (!sigaction(sig, NULL, &action) && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
-		    !(action.sa_flags & SA_RESTART))
+		if (!crashes[sig] && !sigaction(sig, NULL, &action) && action.sa_handler != SIG_DFL &&
+		    action.sa_handler != SIG_IGN && !(action.sa_flags & SA_RESTART))
 			return false;
 	return true;
 }
