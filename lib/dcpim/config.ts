@@ -10,7 +10,7 @@ import { sockaddr } from "./address.ts";
 
 /** `raw`: IP protocol 254, needs CAP_NET_RAW. `udp`: inside UDP, needs nothing. */
 export type DcpimEngineName = "raw" | "udp";
-export const DCPIM_ENGINES = ["raw", "udp"] as const satisfies readonly DcpimEngineName[];
+export const DCPIM_ENGINES = ["udp", "raw"] as const satisfies readonly DcpimEngineName[];
 
 export type FirstPart = "off" | "unscheduled" | "spare";
 export const FIRST_PARTS = ["off", "unscheduled", "spare"] as const satisfies readonly FirstPart[];

@@ -23,6 +23,8 @@ interface EngineRule {
 /** The engines of each service, best first. */
 const SERVICES: Record<string, EngineRule[]> = {
   dcpim: [
+    // Before raw: it has the kernel's segmentation offloads and reaches peers of users without privileges.
+    { engine: "udp", library: "dcpim", check: () => undefined },
     {
       engine: "raw",
       library: "dcpim",
@@ -38,7 +40,6 @@ const SERVICES: Record<string, EngineRule[]> = {
           : { why: `the kernel refuses a socket on IP protocol 254 (${refused})`, hint: "" };
       },
     },
-    { engine: "udp", library: "dcpim", check: () => undefined },
   ],
 };
 

@@ -42,7 +42,7 @@ Deno.test("ping: what is not given has its default", async () => {
   assert.equal(fake.started[0]!.what, "ping");
   const { engine, peer, ...rest } = fake.started[0]!.options;
   assert.deepEqual(peer, { address: "127.0.0.1", family: 4 });
-  assert.equal((engine as { engine: string }).engine, "raw");
+  assert.equal((engine as { engine: string }).engine, "udp");
   assert.deepEqual(rest, {
     port: 4000,
     sourcePort: undefined,
@@ -146,7 +146,7 @@ Deno.test("ping --json has the figures, their units, the engine, the machine and
   assert.equal(document.schema, "rackwire.dcpim.ping/1");
   assert.deepEqual(Object.keys(document.rtt_us), ["mean", "min", "p50", "p90", "p99", "p99_9", "max"]);
   assert.deepEqual([document.rtt_us.min, document.rtt_us.max], [10, 12]);
-  assert.equal(document.engine, "raw");
+  assert.equal(document.engine, "udp");
   assert.deepEqual(document.target, { host: "127.0.0.1", port: 4000, address: "127.0.0.1" });
   assert.equal(document.machine.kernel, "6.1.0-50-amd64");
   assert.equal(document.stats.epochs, 12);
@@ -329,7 +329,7 @@ Deno.test("server: what is not given has its default, and every option arrives",
     validate: false,
     baselines: ["tcp", "udp"],
   });
-  assert.match(plain.out, /^listening on port 4000, engine raw; to compare with: TCP on 4000, UDP on 4001$/m);
+  assert.match(plain.out, /^listening on port 4000, engine udp; to compare with: TCP on 4000, UDP on 4001$/m);
   assert.match(plain.out, /served for [\d.]+ s; nobody connected/);
   const { fake } = await dcpim(
     ["server", "--ip", "::1", "--port", "0", "--validate", "--message", "--no-baseline", "--pin", "2"],
@@ -438,6 +438,12 @@ Deno.test("bad input: one line that says what is wrong, a hint where there is a 
     [["ping", TARGET, "--baseline", "sctp"], 2, /Expected tcp, udp or tcp,udp\.\n$/],
     [["message", TARGET, "--size", "17MiB"], 2, /--size 17 MiB is not from 1 B.*16 MiB\nhint: /],
     [["message", TARGET, "--size", "0"], 2, /--size 0 B is not from 1 B/],
+    [
+      ["stream", TARGET, "--reverse", "--baseline", "udp"],
+      2,
+      /--reverse cannot be compared with udp.*\nhint: /,
+    ],
+    [["message", TARGET], 2, /it failed\nhint: send smaller messages/, failing("EMSGSIZE")],
     [["stream", TARGET, "--bytes", "0"], 2, /Expected a whole number of at least 1\.\n$/],
     [
       ["ping", TARGET, "--pin", "9"],
@@ -462,7 +468,7 @@ Deno.test("bad input: one line that says what is wrong, a hint where there is a 
     [
       ["ping", TARGET],
       1,
-      /it failed\nhint: start one there: .*--port 4000 --engine raw/,
+      /it failed\nhint: start one there: .*--port 4000 --engine udp/,
       failing("ECONNREFUSED"),
     ],
     [["stream", TARGET], 1, /it failed\nhint: the server ended/, failing("ECONNRESET")],
@@ -496,8 +502,10 @@ Deno.test("a run that fails leaves no empty plot, and one that works replaces an
   }
 });
 
-Deno.test("auto takes the engine that works, and says which", async () => {
-  const { out, fake } = await dcpim(["ping", TARGET], PINGS, { facts: unprivileged });
-  assert.equal((fake.started[0]!.options.engine as { engine: string }).engine, "udp");
-  assert.match(out, /engine udp/);
+Deno.test("auto takes the first engine that works, and says which; another has to be asked for", async () => {
+  for (const [args, engine] of [[[], "udp"], [["--engine", "raw"], "raw"]] as const) {
+    const { out, fake } = await dcpim(["ping", TARGET, ...args], PINGS);
+    assert.equal((fake.started[0]!.options.engine as { engine: string }).engine, engine);
+    assert.ok(out.includes(`engine ${engine}`));
+  }
 });

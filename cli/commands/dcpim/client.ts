@@ -146,11 +146,13 @@ function explained(error: unknown, run: Run, { port }: Endpoint): unknown {
     ETIMEDOUT:
       `check that the server runs, with --engine ${run.engine} as well, and that no firewall is between`,
     ECONNRESET: "the server ended, or its machine did; start it again",
+    EMSGSIZE: "send smaller messages, or use a stream: rackwire dcpim ping --long, rackwire dcpim stream",
     EPROTO: "something else listens at that port, or a server that is older or newer than this program",
   };
   const hint = hints[error.code];
   if (hint === undefined) return error;
-  return new RackwireError(error.code, error.message, { hint, exitStatus: error.exitStatus, cause: error });
+  const exitStatus = error.code === "EMSGSIZE" ? 2 : error.exitStatus;
+  return new RackwireError(error.code, error.message, { hint, exitStatus, cause: error });
 }
 
 export interface Goal {

@@ -3,6 +3,7 @@
 
 import type { Command } from "@commander-js/extra-typings";
 import { type Transport, type TransportFigures, WORK_LIMITS } from "../../../lib/dcpim/workload.ts";
+import { RackwireError } from "../../../lib/ffi/errors.ts";
 import { type Context, interruptible } from "../../context.ts";
 import { type Endpoint, parseEndpoint, parsePort } from "../../options/endpoint.ts";
 import { withExamples, withOutputOptions, withPlotOption } from "../../options/groups.ts";
@@ -192,6 +193,16 @@ export function registerStream(dcpim: Command, context: Context): void {
         parallel,
         transports: ["dcpim", ...options.baseline ?? []],
       };
+      if (reverse && plan.transports.includes("udp")) {
+        throw new RackwireError(
+          "EINVAL",
+          "--reverse cannot be compared with udp, which has nobody to pace it",
+          {
+            hint: "--baseline tcp can be reversed",
+            exitStatus: 2,
+          },
+        );
+      }
       using file = OutputFile.prepare(options.plot);
       const ready = await prepare(context, target, engineOptions(options));
       const run = serviceOf(context).startStream({
