@@ -38,7 +38,6 @@ import {
 import { engineOptions, withBaselineOption, withEngineOptions } from "./options.ts";
 import { OutputFile } from "./output_file.ts";
 import {
-  counted,
   figuresOf,
   fittingTable,
   machineFacts,
@@ -147,11 +146,15 @@ function resultJson(outcome: Outcome, plan: Plan, target: Endpoint, ready: Prepa
   });
 }
 
-function plot(outcome: Outcome, plan: Plan, target: string): string {
+function plot(outcome: Outcome, plan: Plan, target: string, engine: string): string {
   const figures = figuresOf(outcome).filter(([, { latency }]) => latency.count > 0);
   const what = {
     title: `Round trips to ${target}`,
-    subtitle: `${formatBytes(plan.length)}, ${counted(plan.iodepth, "ping")} outstanding`,
+    subtitle: `${formatBytes(plan.length)}, ${plan.iodepth} at a time, ${
+      plan.transports.includes("dcpim")
+        ? `dcPIM over ${plan.short ? "short messages" : "a long flow"}, engine ${engine}`
+        : "kernel TCP"
+    }`,
     label: "round trip (us)",
     unit: 1000,
   };
@@ -328,7 +331,7 @@ function registerFlavour(dcpim: Command, context: Context, flavour: Flavour): vo
         quiet: options.quiet,
         share: shareOf(plan.transports, { durationNs, warmupNs: plan.warmupNs, perTransport: count }),
       });
-      if (file !== undefined) file.write(plot(outcome, plan, where));
+      if (file !== undefined) file.write(plot(outcome, plan, where, run.engine));
       context.out.write(
         options.json
           ? resultJson(outcome, plan, target, ready)
