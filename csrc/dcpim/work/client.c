@@ -137,6 +137,8 @@ void work_client_connected(struct work_conn *c, u64 now, const struct sockaddr_s
 		work_udp_ask(c, now);
 		return;
 	}
+	if (c->lane->ops->tune)
+		c->lane->ops->tune(c, now);
 	service_hello_put(bytes, &hello);
 	err = c->lane->ops->send_head(c, now, bytes, sizeof(bytes));
 	if (err)
@@ -564,7 +566,7 @@ static void ask_again(struct work_conn *c, u64 now)
 		work_client_broken(c, now, -ETIMEDOUT);
 }
 
-static void tick(struct work_lane *l)
+static void tick(struct work_lane *l, u64 now)
 {
 	struct dcpim_list *i;
 
@@ -573,7 +575,11 @@ static void tick(struct work_lane *l)
 		u64 rtx = c->rtx_seen;
 		u32 srtt = 0;
 
-		if (!c->row || (!c->flow && c->fd < 0))
+		if (!c->flow && c->fd < 0)
+			continue;
+		if (l->ops->tune)
+			l->ops->tune(c, now);
+		if (!c->row)
 			continue;
 		l->ops->path(c, &rtx, &srtt);
 		work_conn_refresh(c, rtx, srtt);
@@ -623,7 +629,7 @@ void work_lane_timer(struct work_lane *l, u64 now)
 	if (!l->begun)
 		lane_begin(l, now);
 	if (now >= l->tick_at) {
-		tick(l);
+		tick(l, now);
 		l->tick_at = now + WORK_TICK_NS;
 	}
 	if (w->phase == WORK_SLICE) {

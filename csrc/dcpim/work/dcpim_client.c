@@ -31,50 +31,12 @@ static int flow_connect(struct work_conn *c, u64 now)
 
 static void flow_push(struct work_conn *c, u64 now)
 {
-	struct work_lane *l = c->lane;
-	u32 chunk = (u32)dcpim_min(c->length, WORK_CHUNK);
+	int err = work_flow_push(c, now);
 
-	while (c->tx_pos < c->tx_end) {
-		struct dcpim_buf buf = { work_blank, (u32)dcpim_min(c->tx_end - c->tx_pos, chunk), NULL };
-		int n;
-
-		if (c->pattern) {
-			if (dcpim_shard_buf(l->shard, buf.len, &buf)) {
-				work_client_broken(c, now, -ENOMEM);
-				return;
-			}
-			work_pattern_fill(c->seed, c->tx_pos, (u8 *)buf.ptr, buf.len);
-		}
-		n = dcpim_send(c->flow, now, &buf);
-		if (n <= 0) {
-			dcpim_shard_buf_put(l->shard, &buf);
-			if (n == -EAGAIN)
-				c->blocked = true;
-			else
-				work_client_broken(c, now, n);
-			return;
-		}
-		c->tx_pos += (u32)n;
-		work_count(l, RACKWIRE_DCPIM_WORK_TX_BYTES, (u32)n);
-	}
-}
-
-static int flow_send_head(struct work_conn *c, u64 now, const u8 *data, u32 len)
-{
-	struct work_lane *l = c->lane;
-	struct dcpim_buf buf;
-	int err;
-
-	if (dcpim_shard_buf(l->shard, len, &buf))
-		return -ENOMEM;
-	memcpy((u8 *)buf.ptr, data, len);
-	if (c->message)
-		err = dcpim_send_msg(c->flow, now, &buf, 1, DCPIM_MSG_QUIET, NULL, NULL);
-	else
-		err = dcpim_send(c->flow, now, &buf);
-	if (c->message ? err : err <= 0)
-		dcpim_shard_buf_put(l->shard, &buf);
-	return err < 0 ? err : 0;
+	if (err == -EAGAIN)
+		c->blocked = true;
+	else if (err)
+		work_client_broken(c, now, err);
 }
 
 /*
@@ -147,24 +109,16 @@ static void flow_close(struct work_conn *c, u64 now, bool abort)
 	c->flow = NULL;
 }
 
-static void flow_path(struct work_conn *c, u64 *rtx, u32 *srtt_us)
-{
-	struct dcpim_flow_info info;
-
-	dcpim_flow_info(c->flow, &info);
-	*rtx = info.rtx_bytes;
-	*srtt_us = info.srtt_us;
-}
-
 const struct work_ops work_dcpim_ops = {
 	.connect = flow_connect,
 	.push = flow_push,
-	.send_head = flow_send_head,
+	.send_head = work_flow_send_head,
 	.send_request = flow_send_request,
 	.shutdown = flow_shutdown,
 	.unacked = flow_unacked,
 	.close = flow_close,
-	.path = flow_path,
+	.path = work_flow_path,
+	.tune = work_flow_tune,
 };
 
 /* ---- what the engine tells ---- */

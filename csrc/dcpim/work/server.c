@@ -9,15 +9,6 @@
 
 /* ---- life ---- */
 
-static void path_of(struct work_conn *c, u64 *rtx, u32 *srtt_us)
-{
-	struct dcpim_flow_info info;
-
-	dcpim_flow_info(c->flow, &info);
-	*rtx = info.rtx_bytes;
-	*srtt_us = info.srtt_us;
-}
-
 /* Closing with something unread would be a reset, and what was sent last be lost. */
 static void read_away(struct work_conn *c, u64 now)
 {
@@ -42,7 +33,7 @@ static void conn_close(struct work_conn *c, u64 now, int error)
 	u32 srtt;
 	u64 rtx;
 
-	path_of(c, &rtx, &srtt);
+	work_flow_path(c, &rtx, &srtt);
 	work_conn_ended(c, error, rtx, srtt);
 	if (error == -EPROTO)
 		read_away(c, now);
@@ -86,23 +77,6 @@ static bool conn_accept(struct work_lane *l, struct dcpim_flow *flow, u64 now)
 
 /* ---- hello and account ---- */
 
-static int send_head(struct work_conn *c, u64 now, const u8 *data, u32 len)
-{
-	struct dcpim_buf buf;
-	int err;
-
-	if (dcpim_shard_buf(c->lane->shard, len, &buf))
-		return -ENOMEM;
-	memcpy((u8 *)buf.ptr, data, len);
-	if (c->message)
-		err = dcpim_send_msg(c->flow, now, &buf, 1, DCPIM_MSG_QUIET, NULL, NULL);
-	else
-		err = dcpim_send(c->flow, now, &buf);
-	if (c->message ? err : err <= 0)
-		dcpim_shard_buf_put(c->lane->shard, &buf);
-	return err < 0 ? err : 0;
-}
-
 /* Return: 0, or an error that ends the connection. */
 static int take_hello(struct work_conn *c, u64 now, const u8 *data, u32 len)
 {
@@ -127,7 +101,7 @@ static int take_hello(struct work_conn *c, u64 now, const u8 *data, u32 len)
 		work_conn_refresh(c, c->rtx_seen, 0);
 	}
 	service_welcome_put(bytes, &welcome);
-	err = send_head(c, now, bytes, sizeof(bytes));
+	err = work_flow_send_head(c, now, bytes, sizeof(bytes));
 	c->state = WORK_READY;
 	c->head_len = 0;
 	if (!err && welcome.status != SERVICE_OK)
@@ -144,7 +118,7 @@ static int say_goodbye(struct work_conn *c, u64 now)
 
 	work_report_fill(c, &report);
 	service_report_put(bytes, &report);
-	err = send_head(c, now, bytes, sizeof(bytes));
+	err = work_flow_send_head(c, now, bytes, sizeof(bytes));
 	if (err)
 		return err == -EAGAIN ? 0 : err;
 	dcpim_shutdown(c->flow, now);
@@ -238,31 +212,6 @@ static int stream_piece(struct work_conn *c, u64 now, const struct dcpim_buf *pi
 	return (int)piece->len;
 }
 
-static int source(struct work_conn *c, u64 now)
-{
-	struct work_lane *l = c->lane;
-	u32 chunk = (u32)dcpim_min(c->length, WORK_CHUNK);
-
-	while (c->tx_pos < c->tx_end) {
-		struct dcpim_buf buf = { work_blank, (u32)dcpim_min(c->tx_end - c->tx_pos, chunk), NULL };
-		int n;
-
-		if (c->pattern) {
-			if (dcpim_shard_buf(l->shard, buf.len, &buf))
-				return -ENOMEM;
-			work_pattern_fill(c->seed, c->tx_pos, (u8 *)buf.ptr, buf.len);
-		}
-		n = dcpim_send(c->flow, now, &buf);
-		if (n <= 0) {
-			dcpim_shard_buf_put(l->shard, &buf);
-			return n == -EAGAIN ? 0 : n;
-		}
-		c->tx_pos += (u32)n;
-		work_count(l, RACKWIRE_DCPIM_WORK_TX_BYTES, (u32)n);
-	}
-	return 0;
-}
-
 /* Return: 1 when it has ended in good order, 0 when it goes on, -errno. */
 static int stream_progress(struct work_conn *c, u64 now)
 {
@@ -283,8 +232,8 @@ static int stream_progress(struct work_conn *c, u64 now)
 		dcpim_consume(c->flow, now, used);
 	}
 	if (c->service == RACKWIRE_DCPIM_WORK_SERVICE_SOURCE) {
-		err = source(c, now);
-		if (err)
+		err = work_flow_push(c, now);
+		if (err && err != -EAGAIN)
 			return err;
 		stuck = c->tx_pos < c->tx_end;
 	}
@@ -391,9 +340,11 @@ static void tick(struct work_lane *l, u64 now)
 			conn_close(c, now, -ETIMEDOUT);
 			continue;
 		}
+		if (c->service == RACKWIRE_DCPIM_WORK_SERVICE_SOURCE)
+			work_flow_tune(c, now);
 		if (!c->row)
 			continue;
-		path_of(c, &rtx, &srtt);
+		work_flow_path(c, &rtx, &srtt);
 		work_conn_refresh(c, rtx, srtt);
 	}
 }

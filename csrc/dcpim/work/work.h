@@ -81,6 +81,8 @@ struct work_conn {
 
 	u64 requests, verified, corrupt, corrupt_at;
 	u64 rtx_seen;
+	u32 sndbuf; /* as last set, see work_flow_tune() */
+	u64 tuned_at, acked_seen;
 	u64 opened_at, cpu_from;
 	struct work_row *row;
 
@@ -141,6 +143,7 @@ struct work_ops {
 	void (*close)(struct work_conn *c, u64 now, bool abort);
 	/* Retransmitted bytes and smoothed round trip. */
 	void (*path)(struct work_conn *c, u64 *rtx, u32 *srtt_us);
+	void (*tune)(struct work_conn *c, u64 now); /* now and then; may be NULL */
 };
 
 #define WORK_CPU_THREADS 64
@@ -270,8 +273,19 @@ u64 work_message_number(const u8 *data, u32 len);
 extern const struct work_ops work_dcpim_ops, work_tcp_ops, work_udp_ops;
 extern const struct dcpim_app_ops work_dcpim_client_app, work_dcpim_server_app;
 
+/* dcpim_flow.c: what client and server do alike with a flow. */
+int work_flow_send_head(struct work_conn *c, u64 now, const u8 *data, u32 len);
+/* Hand over contents from tx_pos to tx_end. Return: 0, -EAGAIN, -errno. */
+int work_flow_push(struct work_conn *c, u64 now);
+void work_flow_path(struct work_conn *c, u64 *rtx, u32 *srtt_us);
 /*
- * dcpim_message.c: copy what could be a header of the oldest message to @head,
+ * A stream that is sent as fast as it goes queues no more than it needs: what is
+ * written should still be in the cache when it is sent.
+ */
+void work_flow_tune(struct work_conn *c, u64 now);
+
+/*
+ * dcpim_flow.c: copy what could be a header of the oldest message to @head,
  * and check the contents of one that can be none.
  */
 void work_message_take(struct work_conn *c, const struct dcpim_rxmsg *msg, u8 head[SERVICE_REPORT_LEN]);
