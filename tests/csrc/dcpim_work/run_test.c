@@ -410,6 +410,73 @@ static void message__over_udp_is_counted_by_the_server(void)
 	TAP_CHECK(good);
 }
 
+/* ---- other ways there ---- */
+
+/* A ping and a stream, one after the other, of an engine kind and address. Return: 0 or -errno of the server. */
+static int both(uint32_t engine, uint32_t threads, const char *address, bool *good)
+{
+	struct bench s, c;
+	uint16_t port;
+	int err, kind;
+
+	*good = false;
+	bench_init(&s, RACKWIRE_DCPIM_WORK_SERVER, DCPIM | TCP | UDP);
+	s.engine.kind = engine;
+	s.engine.threads = threads;
+	strcpy(s.config.address, address);
+	err = bench_open(&s);
+	if (err)
+		return err;
+	port = rackwire_dcpim_work_port(s.work, RACKWIRE_DCPIM_WORK_DCPIM);
+	*good = rackwire_dcpim_work_port(s.work, RACKWIRE_DCPIM_WORK_UDP) == port + (engine == RACKWIRE_DCPIM_UDP);
+	bench_start(&s);
+	for (kind = RACKWIRE_DCPIM_WORK_PING; kind <= RACKWIRE_DCPIM_WORK_STREAM && *good; kind++) {
+		bench_init(&c, (uint32_t)kind, DCPIM | TCP | UDP);
+		c.engine.kind = engine;
+		c.engine.threads = threads;
+		strcpy(c.config.address, !strcmp(address, "") ? "127.0.0.1" : address);
+		c.config.connections = 2;
+		c.config.count = kind == RACKWIRE_DCPIM_WORK_PING ? 100 : 2000000;
+		c.config.timeout_ns = 20000000000;
+		*good = !bench_run(&c, port);
+		if (!*good)
+			printf("# %s\n", c.error);
+		*good = *good && COUNT(&c, DCPIM, PEER_REPORTS) == 2 && !COUNT(&c, DCPIM, PEER_CORRUPT_BYTES) &&
+			COUNT(&c, DCPIM, PEER_BYTES) == (kind == RACKWIRE_DCPIM_WORK_PING ? 2 * 100 * 64 : 4000000);
+		bench_close(&c);
+	}
+	*good = !bench_server_end(&s) && *good;
+	return 0;
+}
+
+static void work__over_ip_protocol_254(void)
+{
+	bool good;
+	int err = both(RACKWIRE_DCPIM_RAW, 1, "127.0.0.1", &good);
+
+	if (err == -EPERM)
+		TAP_SKIP("needs CAP_NET_RAW");
+	TAP_CHECK(!err && good);
+	TAP_CHECK(!both(RACKWIRE_DCPIM_RAW, 2, "127.0.0.1", &good) && good);
+}
+
+static void work__over_ipv6(void)
+{
+	bool good;
+	int err = both(RACKWIRE_DCPIM_UDP, 1, "::1", &good);
+
+	if (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT)
+		TAP_SKIP("there is no IPv6");
+	TAP_CHECK(!err && good);
+}
+
+static void work__at_a_server_that_listens_everywhere(void)
+{
+	bool good;
+
+	TAP_CHECK(!both(RACKWIRE_DCPIM_UDP, 1, "", &good) && good);
+}
+
 /* ---- rows ---- */
 
 static void connections__show_both_ends(void)
@@ -468,6 +535,9 @@ int main(int argc, char **argv)
 		TAP_TEST(message__large_ones),
 		TAP_TEST(message__without_validation),
 		TAP_TEST(message__over_udp_is_counted_by_the_server),
+		TAP_TEST(work__over_ip_protocol_254),
+		TAP_TEST(work__over_ipv6),
+		TAP_TEST(work__at_a_server_that_listens_everywhere),
 		TAP_TEST(connections__show_both_ends),
 	};
 
