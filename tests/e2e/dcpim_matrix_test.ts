@@ -3,6 +3,7 @@
 // receiver, by the commands' own validation.
 
 import assert from "node:assert/strict";
+import { sanitizedEnvironment } from "../helpers/cli.ts";
 import { type Link, loseBothWays, Network, setOffloads } from "../helpers/netns.ts";
 import { type Need, needs } from "../helpers/needs.ts";
 import {
@@ -33,13 +34,19 @@ function seed(): number {
 async function exercise(
   { ends: [from, to] }: Link,
   engine: Engine,
-  { address = "v4" as "v4" | "v6", streamBytes = 16 * MIB, messages = 40, smallMessages = 400, pings = 100 } =
-    {},
+  {
+    address = "v4" as "v4" | "v6",
+    streamBytes = 16 * MIB,
+    messages = 40,
+    smallMessages = 400,
+    pings = 100,
+    env = {} as Record<string, string>,
+  } = {},
 ): Promise<void> {
   const where = to![address];
-  const server = await startServer(to!.host, where, engine);
+  const server = await startServer(to!.host, where, engine, [], env);
   const client = (verb: "stream" | "message" | "ping", options: string[]) =>
-    startClient(from!.host, verb, where, engine, options);
+    startClient(from!.host, verb, where, engine, options, env);
   await streamWhole(client("stream", ["--bytes", `${streamBytes}`]), streamBytes);
   await reverseWhole(client("stream", ["--bytes", `${streamBytes}`, "--reverse"]), streamBytes);
   await messagesWhole(
@@ -142,6 +149,18 @@ for (const engine of ENGINES) {
       }
     });
   }
+
+  needs([...NEEDS, "gcc"]).test(
+    `${engine}: the sanitizers find nothing on a wire that does it all`,
+    async () => {
+      using net = new Network();
+      const link = await net.impaired(net.host("client"), net.host("server"), {
+        seed: seed(),
+        ...WIRES.at(-1)![1],
+      });
+      await exercise(link, engine, { streamBytes: 4 * MIB, env: sanitizedEnvironment() });
+    },
+  );
 
   for (const address of ["v4", "v6"] as const) {
     needs(NEEDS).test(

@@ -22,10 +22,11 @@ export async function startServer(
   address: string,
   engine: Engine,
   options: string[] = [],
+  env: Record<string, string> = {},
 ): Promise<Program> {
   const server = host.start([
     ...[RACKWIRE, "dcpim", "server", "--ip", address, "--port", `${PORT}`, "--engine", engine, ...options],
-  ], { seconds: 300 });
+  ], { seconds: 300, env });
   await server.until(/listening/i);
   return server;
 }
@@ -44,10 +45,12 @@ export function startClient(
   address: string,
   engine: Engine,
   options: string[],
+  env: Record<string, string> = {},
 ): Program {
   const target = `${address.includes(":") ? `[${address}]` : address}:${PORT}`;
   return host.start([RACKWIRE, "dcpim", verb, target, "--engine", engine, "--json", "--quiet", ...options], {
     seconds: 120,
+    env,
   });
 }
 

@@ -337,8 +337,6 @@ if (lacking(["root"]) === undefined) {
     const { out, err } = await run("setpriv", [
       "--bounding-set=-net_raw",
       "--inh-caps=-net_raw",
-      "--reuid=65534",
-      "--clear-groups",
       "python3",
       "-c",
       TRY,
