@@ -212,6 +212,11 @@ void dcpim_tick(struct dcpim_host *h, u64 now);
 
 /** dcpim_next_deadline() - when dcpim_tick() has something to do; DCPIM_NEVER while idle. */
 u64 dcpim_next_deadline(const struct dcpim_host *h);
+/**
+ * dcpim_next_precise() - the same without the timers that only matter when something went
+ * wrong (retransmission, keep-alive): those may run some milliseconds late.
+ */
+u64 dcpim_next_precise(const struct dcpim_host *h);
 
 #define DCPIM_TX_FRAGS 8
 

@@ -76,15 +76,27 @@ void dcpim_span_free(struct dcpim_host *h, struct dcpim_span *s)
 	dcpim_free(h, DCPIM_SLAB_SPAN, s, sizeof(*s));
 }
 
+static struct dcpim_heap *heap_of(struct dcpim_host *h, const struct dcpim_timer *t)
+{
+	return t->kind <= TIMER_LAST_LENIENT ? &h->lenient : &h->timers;
+}
+
+void dcpim_timer_stop(struct dcpim_host *h, struct dcpim_timer *t)
+{
+	dcpim_heap_remove(heap_of(h, t), &t->node);
+}
+
 void dcpim_timer_set(struct dcpim_host *h, struct dcpim_timer *t, u64 when)
 {
+	struct dcpim_heap *heap = heap_of(h, t);
+
 	if (dcpim_timer_on(t)) {
 		if (t->node.key == when)
 			return;
-		dcpim_heap_remove(&h->timers, &t->node);
+		dcpim_heap_remove(heap, &t->node);
 	}
 	if (when != DCPIM_NEVER)
-		dcpim_heap_insert(&h->timers, &t->node, when);
+		dcpim_heap_insert(heap, &t->node, when);
 }
 
 void dcpim_ctl_init(struct dcpim_ctl *c, u8 owner)
@@ -267,19 +279,30 @@ static void run_timer(struct dcpim_host *h, u64 now, struct dcpim_timer *t)
 	}
 }
 
+static u64 first(const struct dcpim_heap *heap)
+{
+	return heap->root ? heap->root->key : DCPIM_NEVER;
+}
+
 void dcpim_tick(struct dcpim_host *h, u64 now)
 {
-	struct dcpim_heap_node *n;
+	while (dcpim_next_deadline(h) <= now) {
+		struct dcpim_heap *heap = first(&h->lenient) < first(&h->timers) ? &h->lenient : &h->timers;
+		struct dcpim_heap_node *n = heap->root;
 
-	while ((n = h->timers.root) && n->key <= now) {
-		dcpim_heap_remove(&h->timers, n);
+		dcpim_heap_remove(heap, n);
 		run_timer(h, now, dcpim_container(n, struct dcpim_timer, node));
 	}
 }
 
 u64 dcpim_next_deadline(const struct dcpim_host *h)
 {
-	return h->timers.root ? h->timers.root->key : DCPIM_NEVER;
+	return dcpim_min(first(&h->timers), first(&h->lenient));
+}
+
+u64 dcpim_next_precise(const struct dcpim_host *h)
+{
+	return first(&h->timers);
 }
 
 static bool crc_ok(struct dcpim_host *h, const struct dcpim_rxpkt *rx, const struct dcpim_pkt *p,

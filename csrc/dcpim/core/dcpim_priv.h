@@ -21,11 +21,12 @@
 
 enum dcpim_timer_kind {
 	TIMER_FLOW,
-	TIMER_ACK,
 	TIMER_SEND,
+	TIMER_PEER, /* keep-alive */
+	TIMER_LAST_LENIENT = TIMER_PEER,
 	TIMER_RECV,
+	TIMER_ACK,
 	TIMER_TOKEN, /* of a peer */
-	TIMER_PEER,  /* keep-alive */
 	TIMER_MATCH_RECV,
 	TIMER_MATCH_SEND,
 };
@@ -318,7 +319,7 @@ struct dcpim_host {
 	struct dcpim_list flows, timewait, peers, listeners;
 	u32 ntimewait;
 
-	struct dcpim_heap timers;
+	struct dcpim_heap timers, lenient; /* see dcpim_next_precise() */
 	struct dcpim_list events, ctl;
 	struct dcpim_list tx_unsched, tx_sched; /* struct dcpim_send */
 	u32 tx_quantum;
@@ -343,10 +344,7 @@ struct dcpim_host {
 void *dcpim_alloc(struct dcpim_host *h, enum dcpim_slab slab, size_t size);
 void dcpim_free(struct dcpim_host *h, enum dcpim_slab slab, void *p, size_t size);
 void dcpim_timer_set(struct dcpim_host *h, struct dcpim_timer *t, u64 when);
-static inline void dcpim_timer_stop(struct dcpim_host *h, struct dcpim_timer *t)
-{
-	dcpim_heap_remove(&h->timers, &t->node);
-}
+void dcpim_timer_stop(struct dcpim_host *h, struct dcpim_timer *t);
 static inline bool dcpim_timer_on(const struct dcpim_timer *t)
 {
 	return dcpim_heap_queued(&t->node);

@@ -272,10 +272,12 @@ static u32 sleep_and_receive(struct dcpim_shard *s, int wake_fd, u64 until, stru
  * Between request and answer nothing is due for a while and one kernel socket
  * is all there is to watch: sleep in the call that receives.
  */
-static struct dcpim_port *only_port(struct dcpim_shard *s, u64 until)
+static struct dcpim_port *only_port(struct dcpim_shard *s, u64 limit)
 {
-	if (s->driver != DCPIM_DRIVER_APP || !s->brisk || s->nports != 1 || s->nheld || s->engine->raw ||
-	    until < s->now + DCPIM_BLOCK_NS)
+	u64 precise = dcpim_min(dcpim_min(dcpim_next_precise(s->host), s->app_deadline), limit);
+
+	if ((s->driver != DCPIM_DRIVER_APP && !s->engine->is_app) || !s->brisk || s->nports != 1 || s->nheld ||
+	    s->engine->raw || precise < s->now + DCPIM_BLOCK_NS)
 		return NULL;
 	return dcpim_container(s->ports.next, struct dcpim_port, node);
 }
@@ -343,7 +345,7 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 		/* Nothing came and nothing is due: look again at once. */
 		if (!taken && s->now < until && !s->nheld && !__atomic_load_n(&s->woken, __ATOMIC_RELAXED))
 			return;
-	} else if (!d->nextra && (port = only_port(s, until)) && dcpim_port_block(s, port, &msg)) {
+	} else if (until > s->now && !d->nextra && (port = only_port(s, d->limit)) && dcpim_port_block(s, port, &msg)) {
 		taken = sleep_receiving(s, port, &msg);
 	} else {
 		u64 slept = s->now;
