@@ -108,7 +108,7 @@ enum rackwire_dcpim_work_counter {
 	RACKWIRE_DCPIM_WORK_CORRUPT_BYTES,  /* received payload that was checked and wrong */
 	RACKWIRE_DCPIM_WORK_MEASURED_BYTES, /* client: payload delivered in the measured time */
 	RACKWIRE_DCPIM_WORK_MEASURED_REQUESTS, /* client: requests completed in it */
-	RACKWIRE_DCPIM_WORK_MEASURED_NS,    /* client: measured time so far; in one block only */
+	RACKWIRE_DCPIM_WORK_MEASURED_NS,    /* client: measured time, up to the end of the latest turn; in one block only */
 	RACKWIRE_DCPIM_WORK_CPU_NS,	    /* CPU time of this side's threads; client: in the measured time */
 	RACKWIRE_DCPIM_WORK_RTX_BYTES,	    /* payload sent again, closed connections included */
 	RACKWIRE_DCPIM_WORK_PEER_REPORTS,   /* connections of which the server gave its account */
@@ -183,7 +183,7 @@ size_t rackwire_dcpim_work_stats_length(uint32_t threads);
  * rackwire_dcpim_work_run() - connect and run, once, until count or duration is
  * reached, rackwire_dcpim_work_stop() is called or something fails. Blocks its
  * caller. A client then says goodbye and takes in the server's account, for at
- * most two seconds.
+ * most 2 s.
  * @error: on failure one line that says what happened; may be NULL
  *
  * Return: 0, also when stopped; -ECONNREFUSED (no listener); -ECONNRESET,
@@ -193,7 +193,11 @@ size_t rackwire_dcpim_work_stats_length(uint32_t threads);
  */
 int rackwire_dcpim_work_run(struct rackwire_dcpim_work *work, char *error, size_t error_length);
 
-/* End the run within 100 ms plus goodbye. Any thread, any number of times, before or during the run. */
+/*
+ * rackwire_dcpim_work_stop() - end the run: a client starts nothing new, waits at
+ * most 0.1 s for what is under way and 0.5 s for the server's account. Any
+ * thread, any number of times, before or during the run.
+ */
 void rackwire_dcpim_work_stop(struct rackwire_dcpim_work *work);
 
 /* Close every connection and free all. Not during the run. */

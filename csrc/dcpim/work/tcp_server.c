@@ -23,6 +23,7 @@ struct tcp_conn {
 	struct work_conn conn;
 	struct work_lane lane;
 	pthread_t thread;
+	u32 number;
 	bool ended; /* its thread can be joined */
 	u8 *buffer;
 };
@@ -34,7 +35,7 @@ struct work_tcp_server {
 	pthread_t thread;
 	pthread_mutex_t lock; /* of conns */
 	struct dcpim_list conns;
-	u32 nconns;
+	u32 nconns; /* atomic */
 	u32 started;
 };
 
@@ -105,7 +106,7 @@ static int hello(struct tcp_conn *t)
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
 	if (service_hello_get(bytes, sizeof(bytes), &h))
 		welcome = (struct service_welcome){ SERVICE_BAD, 0 };
-	else if (t->server->nconns > MAX_CONNECTIONS)
+	else if (__atomic_load_n(&t->server->nconns, __ATOMIC_RELAXED) > MAX_CONNECTIONS)
 		welcome = (struct service_welcome){ SERVICE_FULL, 0 };
 	service_welcome_put(bytes, &welcome);
 	err = send_all(t, bytes, SERVICE_WELCOME_LEN);
@@ -232,7 +233,7 @@ static void *conn_thread(void *arg)
 
 	prctl(PR_SET_NAME, "dcpim-tcp");
 	getpeername(t->conn.fd, (struct sockaddr *)&peer, &length);
-	work_pin(s->work, s->started);
+	work_pin(s->work, t->number);
 	work_conn_opened(&t->conn, &peer);
 	t->buffer = malloc(BUFFER);
 	if (t->buffer)
@@ -245,9 +246,9 @@ static void *conn_thread(void *arg)
 	work_conn_ended(&t->conn, err, 0, 0);
 	free(t->buffer);
 	shutdown(t->conn.fd, SHUT_RDWR);
+	__atomic_sub_fetch(&s->nconns, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&s->lock);
 	t->ended = true;
-	s->nconns--;
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
@@ -289,6 +290,7 @@ static void conn_start(struct work_tcp_server *s, int fd)
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	t->server = s;
+	t->number = s->started++;
 	t->lane.work = w;
 	t->lane.transport = RACKWIRE_DCPIM_WORK_TCP;
 	t->lane.stats = &w->blocks[w->nshards];
@@ -296,13 +298,12 @@ static void conn_start(struct work_tcp_server *s, int fd)
 	t->conn.lane = &t->lane;
 	t->conn.fd = fd;
 	t->conn.state = WORK_HELLO;
+	__atomic_add_fetch(&s->nconns, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&s->lock);
-	s->nconns++;
-	s->started++;
 	dcpim_list_add_tail(&s->conns, &t->node);
 	if (work_thread(&t->thread, conn_thread, t)) {
 		dcpim_list_del(&t->node);
-		s->nconns--;
+		__atomic_sub_fetch(&s->nconns, 1, __ATOMIC_RELAXED);
 		close(fd);
 		free(t);
 	}
@@ -318,7 +319,7 @@ static void *accept_thread(void *arg)
 		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
 
 		reap(s, false);
-		if (fd >= 0 && s->nconns < 2 * MAX_CONNECTIONS) {
+		if (fd >= 0 && __atomic_load_n(&s->nconns, __ATOMIC_RELAXED) < 2 * MAX_CONNECTIONS) {
 			conn_start(s, fd);
 			continue;
 		}

@@ -533,6 +533,15 @@ static void greets_and_is_silent(struct wire *w)
 	until_gone(w);
 }
 
+static volatile bool let_go;
+
+static void greets_and_hangs(struct wire *w)
+{
+	greet(w, SERVICE_OK);
+	while (!let_go)
+		usleep(1000);
+}
+
 static void greets_and_leaves(struct wire *w)
 {
 	greet(w, SERVICE_OK);
@@ -632,6 +641,32 @@ static void client__notices_that_the_server_leaves(void)
 	}
 }
 
+/* Stopped while the server neither reads nor answers. */
+static void client__can_be_stopped_when_the_server_hangs(void)
+{
+	struct bench c;
+	struct liar l;
+	uint32_t i;
+	int result;
+
+	for (i = 0; i < 2; i++) {
+		TAP_CHECK(liar_open(&l, kinds[i], greets_and_hangs));
+		bench_init(&c, RACKWIRE_DCPIM_WORK_STREAM, kinds[i] < 0 ? TCP : DCPIM);
+		c.config.port = l.port;
+		TAP_CHECK(!bench_open(&c));
+		bench_start(&c);
+		while (!bench_count(&c, kinds[i] < 0, RACKWIRE_DCPIM_WORK_TX_BYTES))
+			usleep(1000);
+		rackwire_dcpim_work_stop(c.work);
+		result = bench_join(&c);
+		TAP_CHECK(!result && !bench_count(&c, kinds[i] < 0, RACKWIRE_DCPIM_WORK_PEER_REPORTS));
+		bench_close(&c);
+		let_go = true;
+		liar_close(&l);
+		let_go = false;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -649,6 +684,7 @@ int main(int argc, char **argv)
 		TAP_TEST(client__says_what_is_no_rackwire_server),
 		TAP_TEST(client__says_that_the_server_is_full),
 		TAP_TEST(client__does_not_wait_forever),
+		TAP_TEST(client__can_be_stopped_when_the_server_hangs),
 		TAP_TEST(client__notices_that_the_server_leaves),
 	};
 	struct rackwire_dcpim_config config = { .size = sizeof(config), .flags = RACKWIRE_DCPIM_NO_CONTROL };
