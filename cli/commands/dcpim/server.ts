@@ -146,10 +146,8 @@ function intervalText(interval: Interval, style: Style, columns: number): string
     )
   );
   const more = interval.connections.length - shown.length;
-  if (lines.length !== 1 || interval.connections_open > 1) {
-    const who = `sum of ${
-      counted(Math.max(interval.connections.length, interval.connections_open), "connection")
-    }`;
+  if (interval.connections.length > 1) {
+    const who = `sum of ${counted(interval.connections.length, "connection")}`;
     const hidden = more > 0 ? style.dim(`  ${more} not listed`) : "";
     lines.push(style.bold(line(at, who, "", interval.rx_gbps, interval.tx_gbps).trimEnd()) + hidden + "\n");
   }
