@@ -569,8 +569,10 @@ static void hazard__overlapping_pieces(void)
 			u32 at = (u32)vrange(&net.rng, 0, sizeof(bytes) - 1);
 			u32 len = (u32)vrange(&net.rng, 1, dcpim_min(sizeof(bytes) - at, 1400));
 
-			if (n > 200)
-				at = n * 1400 % 9000, len = (u32)dcpim_min(1400, 9000 - at);
+			if (n > 200) {
+				at = n * 1400 % 9000;
+				len = (u32)dcpim_min(1400, 9000 - at);
+			}
 			p.u.data.offset = 5000 + at;
 			p.u.data.ahead = (u32)sizeof(bytes) - at;
 			vnet_inject_pkt(&net, 0, 1, &p, bytes + at, len);
