@@ -215,21 +215,6 @@ void work_udp_flood(struct work_conn *c, u64 now)
 	work_count(l, RACKWIRE_DCPIM_WORK_TX_BYTES, bytes);
 }
 
-static void udp_push(struct work_conn *c, u64 now)
-{
-	(void)c;
-	(void)now;
-}
-
-static int udp_send_head(struct work_conn *c, u64 now, const u8 *data, u32 len)
-{
-	(void)c;
-	(void)now;
-	(void)data;
-	(void)len;
-	return -EOPNOTSUPP;
-}
-
 static u64 udp_unacked(struct work_conn *c)
 {
 	(void)c;
@@ -245,8 +230,6 @@ static void udp_path(struct work_conn *c, u64 *rtx, u32 *srtt_us)
 
 const struct work_ops work_udp_ops = {
 	.connect = udp_connect,
-	.push = udp_push,
-	.send_head = udp_send_head,
 	.send_request = udp_send_request,
 	.shutdown = work_udp_ask, /* there is nothing to end but the account to ask for */
 	.unacked = udp_unacked,

@@ -128,7 +128,7 @@ struct work_lane {
 	u8 *scratch;
 };
 
-/* What differs between transports for a client. Errors go to work_fail(). */
+/* What differs between transports for a client. UDP has no stream, so neither push nor send_head. */
 struct work_ops {
 	int (*connect)(struct work_conn *c, u64 now);
 	/* Hand over contents from tx_pos towards tx_end, or set blocked. */
