@@ -54,7 +54,11 @@ const MAX_ANSWER = 64 * 2 ** 20;
 
 async function ask(path: string): Promise<DcpimEngineStat> {
   using connection = await Deno.connect({ transport: "unix", path });
-  const timer = setTimeout(() => connection.close(), TIMEOUT_MS);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    connection.close();
+  }, TIMEOUT_MS);
   try {
     await connection.write(new TextEncoder().encode("stat\n"));
     const decoder = new TextDecoder();
@@ -64,6 +68,8 @@ async function ask(path: string): Promise<DcpimEngineStat> {
       if (text.length > MAX_ANSWER) throw new Error("the answer is too long");
     }
     return JSON.parse(text);
+  } catch (error) {
+    throw late ? new Error(`no answer within ${TIMEOUT_MS / 1000} s`) : error;
   } finally {
     clearTimeout(timer);
   }
