@@ -32,6 +32,8 @@ enum handle_type { HANDLE_DSOCK = 1, HANDLE_EPOLL };
  * The memory of handles is used again but never returned, so that a thread may
  * look at one that has just gone.
  */
+#define HANDLE_SIZE 256 /* of any type */
+
 struct handle {
 	uint32_t refs; /* atomic */
 	enum handle_type type;

@@ -9,8 +9,6 @@
 
 #include "dcpim/preload/preload.h"
 
-/* Room for either kind of handle; see struct handle about why they share. */
-#define HANDLE_SIZE 256
 _Static_assert(sizeof(struct dsock) <= HANDLE_SIZE, "a handle must hold a socket");
 
 #define EXIT_WAIT_MS 100 /* for calls of other threads to come back */

@@ -221,14 +221,16 @@ static void nonblocking__send_takes_what_fits(void)
 
 /* ---- signals ---- */
 
+static volatile sig_atomic_t call_over;
+
 static void *interrupt_later(void *arg)
 {
-	struct timespec pause = { .tv_nsec = 50000000 };
+	struct timespec pause = { .tv_nsec = 20000000 };
 	pthread_t target = *(pthread_t *)arg;
 	int i;
 
-	/* One signal may come before the call has begun; keep sending. */
-	for (i = 0; i < 100 && !signals; i++) {
+	/* A signal counts only while the call sleeps; keep sending. */
+	for (i = 0; i < 400 && !call_over; i++) {
 		nanosleep(&pause, NULL);
 		pthread_kill(target, SIGUSR1);
 	}
@@ -244,14 +246,17 @@ static void eintr__without_sa_restart(void)
 
 	TAP_CHECK(!make_pair(SOCK_DGRAM, 0, fds));
 	count_signal(SIGUSR1, 0);
+	call_over = 0;
 	pthread_create(&other, NULL, interrupt_later, &self);
 	saved = (int)read(fds[0], &byte, 1) == -1 ? errno : 0;
+	call_over = 1;
 	pthread_join(other, NULL);
 	TAP_CHECK(saved == EINTR);
 	listener = listening(SOCK_DGRAM, &at);
-	count_signal(SIGUSR1, 0);
+	call_over = 0;
 	pthread_create(&other, NULL, interrupt_later, &self);
 	saved = accept(listener, NULL, NULL) == -1 ? errno : 0;
+	call_over = 1;
 	pthread_join(other, NULL);
 	TAP_CHECK(saved == EINTR);
 	close(listener);
@@ -266,9 +271,14 @@ struct later {
 
 static void *interrupt_then_send(void *arg)
 {
+	struct timespec pause = { .tv_nsec = 20000000 };
 	struct later *later = arg;
+	int i;
 
-	interrupt_later(&later->target);
+	for (i = 0; i < 10; i++) {
+		nanosleep(&pause, NULL);
+		pthread_kill(later->target, SIGUSR1);
+	}
 	return (void *)(intptr_t)write(later->fd, "z", 1);
 }
 
