@@ -260,6 +260,25 @@ for (const [operation, args] of [["ping", []], ["stream", []], ["message", []], 
   });
 }
 
+Deno.test("a server whose output nobody reads any more ends by itself", async () => {
+  const child = startRackwire([
+    "dcpim",
+    "server",
+    "--ip",
+    HOST,
+    "--port",
+    "0",
+    "--interval",
+    "20ms",
+    "--json",
+  ]);
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  assert.equal((await child.status).code, 0);
+  await child.stderr.cancel();
+});
+
 Deno.test("a client that is killed in the middle leaves the server serving", async () => {
   await using server = await Server.start(["--interval", "50ms", "--dead-after", "300ms"]);
   const client = startRackwire(["dcpim", "stream", server.target, "--duration", "1h"]);

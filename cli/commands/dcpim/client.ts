@@ -72,12 +72,12 @@ export async function prepare(
 }
 
 export interface Watching {
+  /** Printed first. */
+  heading: string;
+  /** Of the progress. */
   label: string;
-  quiet?: boolean;
-  /** How much of the run is done, from 0 to 1; none where it has no end of its own. */
+  /** How much of the run is done, from 0 to 1; without it no progress is shown. */
   share?(snapshot: WorkSnapshot): number;
-  /** Shown beside the progress. */
-  note?(snapshot: WorkSnapshot): string;
   /** Called after each `intervalNs`, with the figures before and after it. */
   intervalNs?: number;
   onInterval?(now: WorkSnapshot, before: WorkSnapshot): void;
@@ -103,12 +103,8 @@ export async function watch(
   const ended = new AbortController();
   const over = run.done.then(() => ended.abort(), () => ended.abort());
   try {
-    // With lines for each interval there is nothing more to show.
-    using progress = new Progress(context.err, {
-      label: watching.label,
-      total: watching.share === undefined ? undefined : 1,
-      quiet: watching.quiet || watching.onInterval !== undefined,
-    });
+    context.out.write(watching.heading);
+    using progress = new Progress(context.err, { label: watching.label, total: 1 });
     const lookMs = watching.onInterval === undefined ? LOOK_MS : (watching.intervalNs ?? 1e9) / 1e6;
     const began = performance.now();
     let before = run.snapshot();
@@ -117,24 +113,22 @@ export async function watch(
       await sleep(Math.max(1, began + tick * lookMs - performance.now()), ended.signal);
       if (ended.signal.aborted || signal.aborted) break;
       const now = run.snapshot();
-      if (watching.onInterval !== undefined) watching.onInterval(now, before);
-      else progress.update(watching.share?.(now) ?? totalCompleted(now), watching.note?.(now));
+      watching.onInterval?.(now, before);
+      if (watching.share !== undefined) progress.update(watching.share(now));
       before = now;
     }
     await over;
     const result = await run.done;
     return { ...result, stats: run.engineStats() };
   } catch (error) {
+    // It goes on where it was not the run that failed, but whoever read our output has gone.
+    run.stop();
     throw explained(error, run, target);
   } finally {
     signal.removeEventListener("abort", stop);
     await over;
     run.close();
   }
-}
-
-function totalCompleted(snapshot: WorkSnapshot): number {
-  return figuresOf(snapshot).reduce((sum, [, { counters }]) => sum + counters.completed, 0);
 }
 
 /** The same error with a hint that knows what was tried. */

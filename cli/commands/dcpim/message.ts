@@ -227,17 +227,14 @@ export function registerMessage(dcpim: Command, context: Context): void {
         validate,
       });
       const where = targetText(target, ready.peer);
-      if (!options.json && !options.quiet) {
-        context.out.write(
-          `messages of ${formatBytes(size)} to ${where}, engine ${run.engine}, ${
+      const outcome = await watch(context, signal, run, target, {
+        heading: options.json || options.quiet
+          ? ""
+          : `messages of ${formatBytes(size)} to ${where}, engine ${run.engine}, ${
             counted(parallel, "connection")
           }, ${iodepth} under way on each, ${validate ? "every byte checked" : "bytes not checked"}\n`,
-        );
-      }
-      const outcome = await watch(context, signal, run, target, {
         label: `messages ${where}`,
-        quiet: options.quiet,
-        share: shareOf(plan.transports, {
+        share: options.quiet ? undefined : shareOf(plan.transports, {
           durationNs,
           warmupNs,
           perTransport: count === undefined ? undefined : count * parallel,

@@ -146,15 +146,26 @@ function resultJson(outcome: Outcome, plan: Plan, target: Endpoint, ready: Prepa
   });
 }
 
+function pathText(plan: Plan, engine: string): string {
+  return plan.transports.includes("dcpim")
+    ? `${plan.short ? "short messages" : "a long flow"}, engine ${engine}`
+    : "kernel TCP";
+}
+
+function headingText(plan: Plan, where: string, engine: string): string {
+  const pace = plan.intervalNs === 0 ? "" : `, every ${formatDuration(plan.intervalNs)}`;
+  const others = plan.transports.slice(1).map((name) => TRANSPORT_NAMES[name]).join(" and ");
+  const turns = others === "" ? "" : `, in turns with ${others}`;
+  return `ping ${where}: ${formatBytes(plan.length)}, ${plan.iodepth} at a time${pace}, over ${
+    pathText(plan, engine)
+  }${turns}\n`;
+}
+
 function plot(outcome: Outcome, plan: Plan, target: string, engine: string): string {
   const figures = figuresOf(outcome).filter(([, { latency }]) => latency.count > 0);
   const what = {
     title: `Round trips to ${target}`,
-    subtitle: `${formatBytes(plan.length)}, ${plan.iodepth} at a time, ${
-      plan.transports.includes("dcpim")
-        ? `dcPIM over ${plan.short ? "short messages" : "a long flow"}, engine ${engine}`
-        : "kernel TCP"
-    }`,
+    subtitle: `${formatBytes(plan.length)}, ${plan.iodepth} at a time, over ${pathText(plan, engine)}`,
     label: "round trip (us)",
     unit: 1000,
   };
@@ -314,22 +325,12 @@ function registerFlavour(dcpim: Command, context: Context, flavour: Flavour): vo
         } satisfies PingOptions,
       );
       const where = targetText(target, ready.peer);
-      if (!options.json && !options.quiet) {
-        const over = plan.transports.includes("dcpim")
-          ? `${plan.short ? "short messages" : "a long flow"}, engine ${run.engine}`
-          : "kernel TCP";
-        const pace = interval === 0 ? "" : `, every ${formatDuration(interval)}`;
-        const others = plan.transports.slice(1).map((name) => TRANSPORT_NAMES[name]).join(" and ");
-        context.out.write(
-          `ping ${where}: ${formatBytes(length)}, ${iodepth} at a time${pace}, over ${over}${
-            others === "" ? "" : `, in turns with ${others}`
-          }\n`,
-        );
-      }
       const outcome = await watch(context, signal, run, target, {
+        heading: options.json || options.quiet ? "" : headingText(plan, where, run.engine),
         label: `ping ${where}`,
-        quiet: options.quiet,
-        share: shareOf(plan.transports, { durationNs, warmupNs: plan.warmupNs, perTransport: count }),
+        share: options.quiet
+          ? undefined
+          : shareOf(plan.transports, { durationNs, warmupNs: plan.warmupNs, perTransport: count }),
       });
       if (file !== undefined) file.write(plot(outcome, plan, where, run.engine));
       context.out.write(

@@ -260,12 +260,6 @@ export function registerServer(dcpim: Command, context: Context): void {
         engine,
       });
       const { out } = context;
-      if (options.json) {
-        out.write(
-          jsonLine("rackwire.dcpim.server.listening/1", { engine: run.engine, ports: run.ports, ip }),
-        );
-      } else out.write(listeningText(run, ip));
-
       const began = performance.now();
       const timer = options.duration === undefined
         ? undefined
@@ -273,8 +267,10 @@ export function registerServer(dcpim: Command, context: Context): void {
       const intervals = new Intervals();
       try {
         const outcome = await watch(context, signal, run, { host: ip ?? "", port }, {
+          heading: options.json
+            ? jsonLine("rackwire.dcpim.server.listening/1", { engine: run.engine, ports: run.ports, ip })
+            : listeningText(run, ip),
           label: "server",
-          quiet: options.quiet,
           intervalNs: interval,
           onInterval(now, before) {
             const figures = intervals.next(now, before, run.connections());

@@ -220,23 +220,21 @@ export function registerStream(dcpim: Command, context: Context): void {
         validate,
       });
       const where = targetText(target, ready.peer);
-      if (!options.json && !options.quiet) {
-        context.out.write(
-          `${counted(parallel, "stream")} ${
-            reverse ? "from" : "to"
-          } ${where}, engine ${run.engine}, writes of ${formatBytes(size)}, ${
-            validate ? "every byte checked" : "bytes not checked"
-          }\n`,
-        );
-      }
       const lines = options.interval !== undefined || options.plot !== undefined
         ? new GoodputLines(plan.transports, reverse)
         : undefined;
       const shown = options.interval !== undefined && !options.quiet;
       const outcome = await watch(context, signal, run, target, {
+        heading: options.json || options.quiet
+          ? ""
+          : `${counted(parallel, "stream")} ${
+            reverse ? "from" : "to"
+          } ${where}, engine ${run.engine}, writes of ${formatBytes(size)}, ${
+            validate ? "every byte checked" : "bytes not checked"
+          }\n`,
         label: `stream ${where}`,
-        quiet: options.quiet,
-        share: shareOf(plan.transports, {
+        // With a line for each interval there is nothing more to show.
+        share: options.quiet || shown ? undefined : shareOf(plan.transports, {
           durationNs,
           warmupNs,
           perTransport: bytes === undefined ? undefined : bytes * parallel,
