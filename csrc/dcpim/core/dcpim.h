@@ -354,7 +354,9 @@ void dcpim_path_mtu(struct dcpim_host *h, const struct dcpim_path *to, u32 max_p
 
 /**
  * dcpim_unreachable() - the layer below learned that packets to @to do not arrive
- * (ICMP). Connections being opened fail with @error; others only note it.
+ * (ICMP; the caller has checked that the quoted packet is one of ours). Connections
+ * being opened fail with @error. A peer that had answered is given up, with
+ * -ECONNRESET, when refusals (-ECONNREFUSED) go on for a second and nothing else comes.
  */
 void dcpim_unreachable(struct dcpim_host *h, u64 now, const struct dcpim_path *to, int error);
 

@@ -201,7 +201,6 @@ bool dcpim_flow_fill(struct dcpim_flow *f, u64 now, u16 bit, struct dcpim_pkt *p
 			p->u.fin_msg.cum = f->u.m.rx_cum;
 			p->u.fin_msg.credit = f->u.m.rx_credit;
 			f->u.m.rx_credit_told = f->u.m.rx_credit;
-			f->u.m.unacked = 0;
 			p->nblocks = (u8)dcpim_msg_blocks(
 				f, p->blocks,
 				(u32)dcpim_min((dcpim_flow_packet(f) - DCPIM_FIN_MSG_LEN) / 8, DCPIM_MAX_BLOCKS));

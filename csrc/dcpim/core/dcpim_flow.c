@@ -379,10 +379,17 @@ void dcpim_flow_ack_later(struct dcpim_flow *f, u64 now)
 
 void dcpim_flow_acked(struct dcpim_flow *f)
 {
+	const struct dcpim_msgs *m = &f->u.m;
+	u64 untold;
+
 	f->unacked = 0;
 	dcpim_timer_stop(f->host, &f->ack_timer);
-	/* DATA does not tell the window; keep the ACK that was to. */
-	if (f->kind == DCPIM_STREAM && dcpim_recv_limit(&f->u.s.recv) - f->u.s.recv.wnd_told < f->rcvbuf / 4)
+	/* Payload packets do not tell the window or the credit; keep the ACK that was to. */
+	if (f->kind == DCPIM_STREAM)
+		untold = dcpim_recv_limit(&f->u.s.recv) - f->u.s.recv.wnd_told;
+	else
+		untold = m->rx_credit - m->rx_credit_told;
+	if (untold < f->rcvbuf / 4)
 		dcpim_ctl_clear(&f->ctl, CTL_ACK);
 }
 

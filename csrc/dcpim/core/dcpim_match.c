@@ -17,6 +17,7 @@
 #include "dcpim_priv.h"
 
 #define JUMP_EPOCHS 8	/* skip forward at most once in this many epochs */
+#define JUMP_PACKETS 8	/* and, but for the first time, when so many packets in a row say so */
 #define SILENT_EPOCHS 64 /* then requests to a peer not heard of back off */
 
 static u64 vnow(const struct dcpim_host *h, u64 now)
@@ -114,8 +115,16 @@ static void drift(struct dcpim_host *h, u64 now, const struct dcpim_pkt *pkt)
 		return;
 	/* The phase is stale by the packet's flight, so nobody is ever pushed past the leader. */
 	ahead = (pkt->u.match.phase + h->epoch_ns - in) % h->epoch_ns;
-	if (!ahead || ahead >= h->epoch_ns / 2)
+	if (!ahead || ahead >= h->epoch_ns / 2) {
+		h->times_ahead = 0;
 		return;
+	}
+	/* A packet that was held up for long looks as if it came from ahead. */
+	h->least_ahead = h->times_ahead ? dcpim_min(h->least_ahead, ahead) : ahead;
+	if (++h->times_ahead < JUMP_PACKETS && h->stats.phase_jumps)
+		return;
+	ahead = h->least_ahead;
+	h->times_ahead = 0;
 	if (h->stats.phase_jumps && h->epoch - h->phase_jump_epoch < JUMP_EPOCHS)
 		return;
 	h->phase_off += ahead;

@@ -447,7 +447,7 @@ void dcpim_msg_recv_done(struct dcpim_recv *r, u64 now)
 	dcpim_list_add_tail(&m->done, &s->node);
 	f->host->stats.msgs_rx++;
 	dcpim_event(f, DCPIM_EV_READABLE);
-	if (++m->unacked >= ACK_MESSAGES)
+	if (++f->unacked >= ACK_MESSAGES)
 		dcpim_flow_ack_now(f);
 	else
 		dcpim_flow_ack_later(f, now);

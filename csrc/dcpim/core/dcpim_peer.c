@@ -11,6 +11,8 @@
  */
 #include "dcpim_priv.h"
 
+#define REFUSED_NS 1000000000ull
+
 static struct dcpim_peer **bucket(struct dcpim_host *h, const struct dcpim_path *path)
 {
 	u64 w[3];
@@ -277,9 +279,28 @@ void dcpim_path_mtu(struct dcpim_host *h, const struct dcpim_path *to, u32 max_p
 	}
 }
 
+/* A peer that answered before is believed to be gone when nothing but refusals came for a while. */
+static void refused(struct dcpim_host *h, u64 now, const struct dcpim_path *to)
+{
+	struct dcpim_peer *p, *next;
+
+	for (p = *bucket(h, to); p; p = next) {
+		next = p->hash_next;
+		if (!is_at(p, to) || !p->rtag)
+			continue;
+		if (!p->refused_since || p->heard >= p->refused_since)
+			p->refused_since = now;
+		else if (now - p->refused_since >= dcpim_min(REFUSED_NS, h->cfg.dead_after_ns))
+			dcpim_peer_fail(h, now, p, -ECONNRESET);
+	}
+}
+
 void dcpim_unreachable(struct dcpim_host *h, u64 now, const struct dcpim_path *to, int error)
 {
 	struct dcpim_list *l, *next;
+
+	if (error == -ECONNREFUSED)
+		refused(h, now, to);
 
 	for (l = h->flows.next; l != &h->flows; l = next) {
 		struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, all_node);

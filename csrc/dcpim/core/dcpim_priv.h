@@ -157,6 +157,7 @@ struct dcpim_stream {
 	struct dcpim_recv recv;
 	u64 bucket_at; /* the unscheduled allowance was last filled */
 	u64 bucket;
+	u64 blocked_at; /* the application last had more than sndbuf holds */
 };
 
 struct dcpim_msgs {
@@ -172,7 +173,6 @@ struct dcpim_msgs {
 	u64 rx_final;	   /* ids end here: peer's FIN */
 	u32 hash_base;
 	u64 bytes_tx, bytes_rx;
-	u32 unacked;	   /* completions since the last FIN_MSG */
 };
 
 #define FLOW_APP_CLOSED 0x0001
@@ -213,7 +213,7 @@ struct dcpim_flow {
 	u32 sndbuf, rcvbuf;
 	u32 srtt, rttvar; /* ns; 0: not measured yet */
 	u64 due_since; /* when it was opened; later FIN, credit: first unanswered try; 0: none */
-	u32 unacked;   /* bytes received since the last ACK */
+	u32 unacked;   /* bytes received, messages completed since the last acknowledgement */
 	u64 tx_queued, rtx_bytes;
 	struct dcpim_timer timer, ack_timer;
 	struct dcpim_ctl ctl;
@@ -257,6 +257,7 @@ struct dcpim_peer {
 	struct dcpim_ctl ctl;
 	u64 heard;
 	u64 probe_since;
+	u64 refused_since; /* first ICMP error since it was heard; 0: none */
 	struct dcpim_timer timer; /* keep-alive */
 
 	/* as receiver */
@@ -265,6 +266,8 @@ struct dcpim_peer {
 	u64 want;		    /* bytes they could use */
 	struct dcpim_list want_node;
 	u64 tok_out, tok_credit, tok_at;
+	/* Heavy loss: what arrived and was asked again, by round trips; the window it leaves, 0: all. */
+	u64 trip_at, trip_bytes, last_trip_bytes, trip_asked, loss_window;
 	struct dcpim_timer tok_timer;
 	u64 rts_next;	 /* backing off from a silent sender */
 	u32 rts_silent;
@@ -326,6 +329,8 @@ struct dcpim_host {
 
 	u64 phase_off, epoch, epoch_start; /* in virtual time: now + phase_off */
 	u64 phase_jump_epoch;
+	u64 least_ahead; /* of the last packets of peers, all ahead */
+	u32 times_ahead;
 	struct dcpim_slot rx_slot[2], tx_slot[2];
 	struct dcpim_list want_peers, grant_peers, rts_peers, promise_peers;
 	struct dcpim_timer recv_timer, send_timer;
@@ -406,12 +411,17 @@ bool dcpim_match_fill(struct dcpim_host *h, u64 now, struct dcpim_peer *p, u16 b
 void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p);
 void dcpim_tokens_spare(struct dcpim_host *h, u64 now, struct dcpim_recv *r);
 void dcpim_tokens_starved(struct dcpim_host *h, u64 now, struct dcpim_recv *r);
+/* Heavy loss: @bytes have arrived, or are asked for again. */
+void dcpim_loss_arrived(struct dcpim_host *h, u64 now, struct dcpim_flow *f, u64 bytes);
+void dcpim_loss_asked(struct dcpim_host *h, u64 now, struct dcpim_flow *f, u64 bytes);
 void dcpim_recv_account(struct dcpim_recv *r);
 
 /* dcpim_send.c */
 void dcpim_send_init(struct dcpim_send *s, struct dcpim_flow *f, u64 msg_id);
 void dcpim_send_stop(struct dcpim_send *s);
 void dcpim_send_fini(struct dcpim_send *s);
+/* The transfer is more than goes unscheduled. */
+void dcpim_send_is_long(struct dcpim_send *s);
 /* The application has added bytes up to s->end. */
 void dcpim_send_grown(struct dcpim_send *s, u64 now, u64 before);
 /* Put on, move between or take off the transmit queues after any change. */

@@ -175,6 +175,7 @@ int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_b
 		h->stats.rx_duplicate += payload->len - fresh;
 	if (fresh) {
 		h->stats.data_bytes_rx += fresh;
+		dcpim_loss_arrived(h, now, f, fresh);
 		r->edge = dcpim_max(r->edge, pos);
 	}
 	r->known = dcpim_max(r->known, r->edge);
@@ -224,16 +225,33 @@ void dcpim_recv_arm(struct dcpim_recv *r, u64 now)
 	}
 }
 
+static u64 missing(struct dcpim_recv *r, u64 upto)
+{
+	u64 n = upto - r->nxt;
+	struct dcpim_list *l;
+
+	for (l = r->spans.next; l != &r->spans; l = l->next) {
+		struct dcpim_span *s = span_at(r, l);
+
+		if (s->start < upto)
+			n -= dcpim_min(s->end, upto) - s->start;
+	}
+	return n;
+}
+
 static void ask_again(struct dcpim_recv *r, u64 now, u64 upto)
 {
-	struct dcpim_host *h = r->flow->host;
+	struct dcpim_flow *f = r->flow;
+	struct dcpim_host *h = f->host;
+	u64 window = f->peer->loss_window ? f->peer->loss_window : h->window;
 
 	/* At most a window at a time. */
-	upto = dcpim_min(upto, r->nxt + dcpim_max(h->window, h->payload_max));
+	upto = dcpim_min(upto, r->nxt + dcpim_max(window, h->payload_max));
 	r->rtx_end = dcpim_max(r->rtx_end, upto);
 	r->sample_at = 0;
+	dcpim_loss_asked(h, now, f, missing(r, upto));
 	dcpim_ctl_set(h, dcpim_recv_ctl(r), CTL_TOKEN);
-	dcpim_trace(h, now, DCPIM_TRACE_RTX, r->flow->peer, upto - r->nxt, r->nspans);
+	dcpim_trace(h, now, DCPIM_TRACE_RTX, f->peer, upto - r->nxt, r->nspans);
 }
 
 void dcpim_recv_timer(struct dcpim_recv *r, u64 now)

@@ -6,10 +6,10 @@
  *
  * A stream has no size that could be called short. Each burst that follows
  * silence is treated as a transfer of its own: up to the short threshold goes
- * unscheduled; once more than that is waiting the stream is long and keeps to
- * tokens until everything is acknowledged. So that a stream of small writes
- * which never falls silent cannot go unscheduled for ever, an allowance limits
- * it, which refills at a small share of the link.
+ * unscheduled; once more than that is waiting, or more than sndbuf holds, the
+ * stream is long and keeps to tokens until everything is acknowledged. So that a
+ * stream of small writes which never falls silent cannot go unscheduled for
+ * ever, an allowance limits it, which refills at a small share of the link.
  */
 #include "dcpim_priv.h"
 
@@ -171,24 +171,39 @@ bool dcpim_send_append(struct dcpim_send *s, const struct dcpim_buf *buf)
 	return true;
 }
 
+void dcpim_send_is_long(struct dcpim_send *s)
+{
+	if (s->is_long)
+		return;
+	s->is_long = true;
+	s->first_edge += first_part(s->flow);
+}
+
+/* An application that fills sndbuf has a long transfer, also when a moment finds all of it acknowledged. */
+static bool goes_on(struct dcpim_send *s, u64 now)
+{
+	u64 pause = dcpim_max(s->flow->srtt, s->flow->host->cfg.data_rtt_ns);
+
+	return !s->msg_id && s->is_long && stream_of(s)->blocked_at && now - stream_of(s)->blocked_at < pause;
+}
+
 void dcpim_send_grown(struct dcpim_send *s, u64 now, u64 before)
 {
 	struct dcpim_flow *f = s->flow;
 	u64 cap = dcpim_flow_unsched(f);
 
-	if (s->una == before) {
+	if (s->una == before)
+		s->progress_at = now;
+	if (s->una == before && !goes_on(s, now)) {
 		s->first_edge = before;
 		s->is_long = false;
-		s->progress_at = now;
 		if (!s->msg_id) {
 			stream_of(s)->bucket = cap;
 			stream_of(s)->bucket_at = now;
 		}
 	}
-	if (!s->is_long && s->end - s->una > cap) {
-		s->is_long = true;
-		s->first_edge += first_part(f);
-	}
+	if (s->end - s->una > cap)
+		dcpim_send_is_long(s);
 	dcpim_send_update(s, now);
 }
 
@@ -470,6 +485,8 @@ bool dcpim_send_emit(struct dcpim_send *s, u64 now, struct dcpim_txpkt *tx, stru
 		p->u.data_msg.offset = (u32)off;
 		p->u.data_msg.size = (u32)s->end;
 		p->u.data_msg.ack = (u32)f->u.m.rx_cum;
+		if (!f->u.m.rx_nids)
+			dcpim_flow_acked(f);
 	} else {
 		/* Bytes that need no token are no demand. */
 		p->type = DCPIM_DATA;

@@ -49,6 +49,8 @@ int dcpim_send(struct dcpim_flow *f, u64 now, const struct dcpim_buf *buf)
 		return -EPIPE;
 	if (f->tx_queued >= f->sndbuf) {
 		f->flags |= FLOW_WANT_WRITE;
+		f->u.s.blocked_at = now;
+		dcpim_send_is_long(s);
 		return -EAGAIN;
 	}
 	before = s->end;

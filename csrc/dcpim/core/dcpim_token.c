@@ -6,6 +6,8 @@
  */
 #include "dcpim_priv.h"
 
+#define LOSS_MIN_PACKETS 4ull
+
 static u64 unreceived(const struct dcpim_recv *r)
 {
 	u64 base = dcpim_max(r->nxt, r->sched_from), out;
@@ -86,6 +88,54 @@ static u64 budget(const struct dcpim_host *h)
 	return h->cfg.rx_budget > h->tok_out ? h->cfg.rx_budget - h->tok_out : 0;
 }
 
+/*
+ * Tokens are paced at the rate configured, and a path may be far slower. What is
+ * lost then is most of what was sent, and asking for it again at once would lose
+ * it again. When more than half as much is asked again as arrived in a round
+ * trip, the window falls to what arrived, and grows by half with each window that
+ * arrives. Losses that are few change nothing.
+ */
+static void trip(struct dcpim_peer *p, u64 now, u64 length)
+{
+	u64 elapsed = now - p->trip_at;
+
+	if (elapsed < length)
+		return;
+	p->last_trip_bytes = elapsed < 2 * length ? p->trip_bytes : p->trip_bytes * length / elapsed;
+	p->trip_bytes = p->trip_asked = 0;
+	p->trip_at = now;
+}
+
+static u64 trip_length(const struct dcpim_flow *f)
+{
+	return dcpim_max(f->srtt, f->host->cfg.data_rtt_ns);
+}
+
+void dcpim_loss_arrived(struct dcpim_host *h, u64 now, struct dcpim_flow *f, u64 bytes)
+{
+	struct dcpim_peer *p = f->peer;
+
+	trip(p, now, trip_length(f));
+	p->trip_bytes += bytes;
+	if (!p->loss_window)
+		return;
+	p->loss_window += bytes / 2;
+	if (p->loss_window >= h->window)
+		p->loss_window = 0;
+}
+
+void dcpim_loss_asked(struct dcpim_host *h, u64 now, struct dcpim_flow *f, u64 bytes)
+{
+	struct dcpim_peer *p = f->peer;
+	u64 arrived;
+
+	trip(p, now, trip_length(f));
+	p->trip_asked += bytes;
+	arrived = dcpim_max(p->trip_bytes, p->last_trip_bytes);
+	if (p->trip_asked > arrived / 2 && p->trip_asked > LOSS_MIN_PACKETS * h->payload_max)
+		p->loss_window = dcpim_max(arrived, LOSS_MIN_PACKETS * h->payload_max);
+}
+
 void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 {
 	u32 ch = dcpim_match_channels(h, p);
@@ -98,6 +148,8 @@ void dcpim_tokens_issue(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 		return;
 	}
 	win = dcpim_max(h->chan_window * ch, h->payload_max);
+	if (p->loss_window)
+		win = dcpim_min(win, p->loss_window);
 	/* The usual case while data streams in: most of the window is still under way. */
 	if (p->tok_at && p->tok_out + dcpim_min(dcpim_min(h->batch, p->want), win) > win && !dcpim_list_empty(&p->want_node))
 		return;
