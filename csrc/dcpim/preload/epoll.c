@@ -313,12 +313,19 @@ static void item_remove(struct epoll_item *it)
 
 void epoll_forget_dsock(struct dsock *d)
 {
+	struct epoll_item *it;
+
 	if (!__atomic_load_n(&d->items, __ATOMIC_ACQUIRE))
 		return;
-	/* Closing the engine's descriptor takes it out of the kernel's sets. */
+	/* Closing the engine's descriptor will take it out of the kernel's instances. */
 	pthread_mutex_lock(&epoll_lock);
-	while (d->items)
-		item_remove(d->items);
+	while ((it = d->items)) {
+		struct epoll_set *set = it->set;
+
+		item_remove(it);
+		/* Threads that wait hold references, and shall give them up. */
+		kick(set);
+	}
 	pthread_mutex_unlock(&epoll_lock);
 }
 

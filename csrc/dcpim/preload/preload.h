@@ -48,6 +48,7 @@ struct dsock {
 	struct rackwire_dcpim_socket *sock;
 	int domain, type;
 	/* atomic, all below */
+	uint32_t fds; /* descriptors */
 	uint8_t nonblock;
 	uint8_t connecting;	/* connect() gave EINPROGRESS and was not asked again */
 	uint8_t keepalive, no_check;
@@ -122,6 +123,7 @@ int dsock_wait(struct dsock *d, int events, uint64_t deadline, bool restart);
 
 /* rackwire_dcpim_poll(), and let epoll sets know, whose descriptor it cleared. */
 int dsock_poll(struct dsock *d, int events);
+/* The last descriptor is closed: leave all sets. */
 void epoll_forget_dsock(struct dsock *d);
 void epoll_release(struct handle *h);
 /* Someone waits on an epoll descriptor itself. */

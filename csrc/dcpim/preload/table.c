@@ -58,6 +58,7 @@ void handle_put(struct handle *h)
 	if (h->type == HANDLE_DSOCK) {
 		struct dsock *d = (struct dsock *)h;
 
+		/* A call that had begun before the last descriptor was closed may have put it into a set. */
 		epoll_forget_dsock(d);
 		rackwire_dcpim_close(d->sock);
 	} else {
@@ -105,17 +106,23 @@ static struct handle *exchange(int fd, struct handle *h)
 
 	if (old && old->type == HANDLE_DSOCK)
 		__atomic_sub_fetch(&table_dsocks, 1, __ATOMIC_RELAXED);
-	if (h && h->type == HANDLE_DSOCK)
+	if (h && h->type == HANDLE_DSOCK) {
 		__atomic_add_fetch(&table_dsocks, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&((struct dsock *)h)->fds, 1, __ATOMIC_RELAXED);
+	}
 	if (h && fd > highest)
 		highest = fd;
 	return old;
 }
 
-static void put_if(struct handle *h)
+/* What an entry held, without the lock. Being in an epoll set keeps no socket open. */
+static void drop(struct handle *old)
 {
-	if (h)
-		handle_put(h);
+	if (!old)
+		return;
+	if (old->type == HANDLE_DSOCK && !__atomic_sub_fetch(&((struct dsock *)old)->fds, 1, __ATOMIC_ACQ_REL))
+		epoll_forget_dsock((struct dsock *)old);
+	handle_put(old);
 }
 
 void table_set(int fd, struct handle *h)
@@ -127,7 +134,7 @@ void table_set(int fd, struct handle *h)
 	/* There is an old one only if its descriptor was closed behind our back. */
 	old = exchange(fd, h);
 	pthread_mutex_unlock(&lock);
-	put_if(old);
+	drop(old);
 }
 
 static bool ours(void)
@@ -188,7 +195,7 @@ static int close_entry(int fd)
 	old = exchange(fd, NULL);
 	r = REAL(close)(fd);
 	pthread_mutex_unlock(&lock);
-	put_if(old);
+	drop(old);
 	return r;
 }
 
@@ -280,8 +287,9 @@ static int dup_over(int fd, int to, int flags)
 		h = NULL;
 	}
 	pthread_mutex_unlock(&lock);
-	put_if(h);
-	put_if(old);
+	if (h)
+		handle_put(h);
+	drop(old);
 	return r;
 }
 
@@ -325,7 +333,7 @@ bool table_close_all(void)
 			continue;
 		if (busy)
 			busy[count++] = h;
-		handle_put(h);
+		drop(h);
 	}
 	/* Some may be in a call of another thread. Those that wait for data come back now. */
 	for (i = 0; i < count; i++) {

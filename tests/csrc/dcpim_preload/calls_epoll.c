@@ -328,7 +328,79 @@ static void epoll__socket_added_while_another_thread_waits(void)
 	close_pair(others);
 }
 
-#define MANY 60
+/* As in the kernel, waiting keeps no socket open. */
+static void epoll__socket_closed_while_another_thread_waits(void)
+{
+	struct timespec pause = { .tv_nsec = 50000000 };
+	struct waiter w = { .ep = epoll_create1(0) };
+	int fds[2], others[2];
+	pthread_t thread;
+	char byte;
+
+	TAP_CHECK(!make_pair(SOCK_DGRAM, 0, fds) && !make_pair(SOCK_DGRAM, 0, others));
+	TAP_CHECK(!control(w.ep, EPOLL_CTL_ADD, fds[0], EPOLLIN, 2) && !control(w.ep, EPOLL_CTL_ADD, others[0], EPOLLIN, 1));
+	pthread_create(&thread, NULL, wait_one, &w);
+	nanosleep(&pause, NULL);
+	close(fds[0]);
+	TAP_CHECK(read(fds[1], &byte, 1) == 0);
+	TAP_CHECK(write(others[1], "a", 1) == 1);
+	pthread_join(thread, NULL);
+	TAP_CHECK(w.bits == EPOLLIN);
+	close(w.ep);
+	close(fds[1]);
+	close_pair(others);
+}
+
+#define CHURNS 150
+
+struct churn {
+	int ep, running;
+};
+
+/* Sockets come, have something to read, and go, in no step with the thread that waits. */
+static void *churn(void *arg)
+{
+	struct timespec pause = { .tv_nsec = 200000 };
+	struct churn *c = arg;
+	int i, fds[2];
+
+	for (i = 0; i < CHURNS; i++) {
+		if (make_pair(SOCK_DGRAM, i % 2 ? 7 : 0, fds))
+			continue;
+		set_nonblocking(fds[0], 1);
+		control(c->ep, EPOLL_CTL_ADD, fds[0], i % 3 ? EPOLLIN : EPOLLIN | EPOLLET, (uint64_t)fds[0]);
+		if (write(fds[1], "c", 1) != 1 || i % 5 == 0)
+			nanosleep(&pause, NULL);
+		close_pair(fds);
+	}
+	__atomic_sub_fetch(&c->running, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void epoll__sockets_come_and_go_while_threads_wait(void)
+{
+	struct churn c = { .ep = epoll_create1(0), .running = 3 };
+	struct epoll_event evs[4];
+	pthread_t threads[3];
+	int i, n, events = 0;
+
+	for (i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, churn, &c);
+	while (__atomic_load_n(&c.running, __ATOMIC_ACQUIRE)) {
+		n = epoll_wait(c.ep, evs, 4, 10);
+		TAP_CHECK(n >= 0);
+		/* Their numbers may mean something else by now, so nothing is read. */
+		for (i = 0; i < n; i++)
+			TAP_CHECK(evs[i].events & EPOLLIN && evs[i].data.u64 < 1024);
+		events += n;
+	}
+	for (i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	TAP_CHECK(events > 0 && epoll_wait(c.ep, evs, 4, 0) == 0);
+	close(c.ep);
+}
+
+#define MANY 80 /* more than a thread looks at itself */
 
 static void epoll__many_sockets(void)
 {
@@ -371,6 +443,8 @@ int main(int argc, char **argv)
 		TAP_TEST(epoll__set_within_poll_and_epoll),
 		TAP_TEST(epoll__masks),
 		TAP_TEST(epoll__socket_added_while_another_thread_waits),
+		TAP_TEST(epoll__socket_closed_while_another_thread_waits),
+		TAP_TEST(epoll__sockets_come_and_go_while_threads_wait),
 		TAP_TEST(epoll__many_sockets),
 	};
 	return TAP_RUN(tests, argc, argv);
