@@ -2,7 +2,6 @@
 /* Reading and writing. The engine's sockets never block; calls that should wait do so in dsock_wait(). */
 #include <limits.h>
 #include <signal.h>
-#include <string.h>
 #include <time.h>
 
 #include "dcpim/preload/preload.h"

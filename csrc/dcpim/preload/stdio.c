@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* fdopen: the C library's streams do not come through read() and write(), so a dcPIM socket gets one that does. */
-#include <string.h>
 #include <unistd.h>
 
 #include "dcpim/preload/preload.h"

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Waiting for one socket, and poll and select on mixed sets. */
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "clock.h"
 #include "dcpim/preload/preload.h"
