@@ -205,6 +205,7 @@ struct dcpim_flow {
 	u16 flags;
 	u8 state, kind;
 	u8 backoff;
+	u8 rto_shift; /* timeouts since the last RTT sample (Karn) */
 	int error;
 	u32 ev_mask;
 	u16 peer_max_packet;
@@ -436,6 +437,8 @@ struct dcpim_ctl *dcpim_send_ctl(struct dcpim_send *s);
 bool dcpim_send_fill(struct dcpim_send *s, struct dcpim_pkt *p); /* DEMAND or NOTIFICATION_MSG */
 bool dcpim_send_append(struct dcpim_send *s, const struct dcpim_buf *buf);
 u64 dcpim_flow_rto(const struct dcpim_flow *f);
+/* A timer ran out on something that may have been on its way. */
+void dcpim_flow_timed_out(struct dcpim_flow *f);
 void dcpim_flow_rtt(struct dcpim_flow *f, u64 rtt);
 /* Most bytes this flow sends without tokens: own threshold, within the peer's wish. */
 u64 dcpim_flow_unsched(const struct dcpim_flow *f);

@@ -184,10 +184,11 @@ int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_b
 		r->probe_since = 0;
 		if (r->msg_id)
 			f->u.m.bytes_rx += r->nxt - before;
-		if (r->sample_at && r->nxt >= r->sample_off) {
-			dcpim_flow_rtt(f, now - r->sample_at);
-			r->sample_at = 0;
-		}
+	}
+	/* The first sending of the last byte granted, unless that was asked for again. */
+	if (r->sample_at && r->edge >= r->sample_off) {
+		dcpim_flow_rtt(f, now - r->sample_at);
+		r->sample_at = 0;
 	}
 	dcpim_recv_account(r);
 	if (!had_gap && r->nspans) {
@@ -248,7 +249,8 @@ static void ask_again(struct dcpim_recv *r, u64 now, u64 upto)
 	/* At most a window at a time. */
 	upto = dcpim_min(upto, r->nxt + dcpim_max(window, h->payload_max));
 	r->rtx_end = dcpim_max(r->rtx_end, upto);
-	r->sample_at = 0;
+	if (upto >= r->sample_off)
+		r->sample_at = 0;
 	dcpim_loss_asked(h, now, f, missing(r, upto));
 	dcpim_ctl_set(h, dcpim_recv_ctl(r), CTL_TOKEN);
 	dcpim_trace(h, now, DCPIM_TRACE_RTX, f->peer, upto - r->nxt, r->nspans);
@@ -279,8 +281,11 @@ void dcpim_recv_timer(struct dcpim_recv *r, u64 now)
 	upto = r->nspans ? r->edge : 0;
 	/* The tail may still be on its way when a gap shows; later it is lost. */
 	if (!r->nspans || r->backoff) {
-		if (r->out)
+		if (r->out) {
 			upto = dcpim_max(upto, r->token);
+			if (!r->backoff)
+				dcpim_flow_timed_out(f);
+		}
 		if (r->msg_id && r->known < r->final)
 			upto = r->final;
 	}

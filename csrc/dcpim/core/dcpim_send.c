@@ -82,6 +82,7 @@ void dcpim_flow_rtt(struct dcpim_flow *f, u64 rtt)
 {
 	u64 err;
 
+	f->rto_shift = 0;
 	rtt = dcpim_min(dcpim_min(rtt, f->host->cfg.rto_max_ns), 1u << 31);
 	/* RFC 6298 section 2 */
 	if (!f->srtt) {
@@ -99,7 +100,15 @@ u64 dcpim_flow_rto(const struct dcpim_flow *f)
 	const struct dcpim_cfg *cfg = &f->host->cfg;
 	u64 rto = f->srtt ? f->srtt + 4ull * f->rttvar : 3 * cfg->data_rtt_ns;
 
-	return dcpim_min(dcpim_max(rto, cfg->rto_min_ns) + cfg->ack_delay_ns, cfg->rto_max_ns);
+	rto = dcpim_max(rto, cfg->rto_min_ns) + cfg->ack_delay_ns;
+	/* Until a sample shows that the path is as quick as believed (RFC 6298 section 5.7). */
+	return dcpim_min(rto << f->rto_shift, cfg->rto_max_ns);
+}
+
+void dcpim_flow_timed_out(struct dcpim_flow *f)
+{
+	if (f->rto_shift < MAX_BACKOFF)
+		f->rto_shift++;
 }
 
 static u64 backed_off(const struct dcpim_send *s)
@@ -358,6 +367,8 @@ void dcpim_send_timer(struct dcpim_send *s, u64 now)
 
 		p->max_packet = (u32)dcpim_max(n, DCPIM_MIN_PACKET);
 	}
+	if (!s->backoff)
+		dcpim_flow_timed_out(f);
 	if (s->backoff < MAX_BACKOFF)
 		s->backoff++;
 	s->rtx_since = true;

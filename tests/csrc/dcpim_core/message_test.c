@@ -267,6 +267,46 @@ static void message__first_part_starts_earlier(void)
 	}
 }
 
+static u32 pure_acks;
+
+static bool count_acks(struct vhost *h, const struct vpkt *pkt, const struct dcpim_pkt *p)
+{
+	(void)h;
+	(void)pkt;
+	pure_acks += p->type == DCPIM_FIN_MSG;
+	return true;
+}
+
+/* Answers carry the acknowledgement of what they answer. */
+static void message__back_and_forth_needs_no_acknowledgements(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+	struct vconn *c;
+	u32 i;
+
+	cfg.dcpim.ack_delay_ns = MSEC;
+	scene_start(23, 2, &cfg);
+	c = scene_msgs(0, 1, 0, 64, 0);
+	c->side[0].plan.stall_ns = c->side[1].plan.stall_ns = 100 * SEC; /* read here instead */
+	scene_run(MSEC);
+	pure_acks = 0;
+	scene_watch = count_acks;
+	for (i = 0; i < 100; i++) {
+		struct vside *s = &c->side[i & 1];
+		struct vhold *hold = vhold_new(&net.hosts[i & 1], 64);
+		struct dcpim_buf buf = vhold_buf(hold);
+
+		TAP_CHECK(!dcpim_send_msg(s->flow, vhost_clock(&net.hosts[i & 1]), &buf, 1, DCPIM_MSG_QUIET, NULL, NULL));
+		vhost_touch(&net.hosts[i & 1]);
+		scene_run(20 * USEC);
+		s = &c->side[!(i & 1)];
+		dcpim_msg_consume(s->flow, vhost_clock(&net.hosts[!(i & 1)]));
+	}
+	TAP_CHECK(pure_acks <= 2);
+	TAP_CHECK(scene_stats(0).msgs_acked >= 49);
+	scene_end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -280,6 +320,7 @@ int main(int argc, char **argv)
 		TAP_TEST(message__handed_over_as_they_complete),
 		TAP_TEST(message__completion_is_told_once),
 		TAP_TEST(message__first_part_starts_earlier),
+		TAP_TEST(message__back_and_forth_needs_no_acknowledgements),
 	};
 
 	return TAP_RUN(tests, argc, argv);

@@ -215,6 +215,29 @@ static void speed__small_messages_beside_bulk(void)
 	SCENE_END();
 }
 
+/* A switch port of a hundredth of the rate that the hosts believe in, with a queue that suits it. */
+static void speed__link_far_slower_than_configured(void)
+{
+	struct vhost_cfg cfg = scene_cfg();
+	struct dcpim_stats stats;
+	u64 permille;
+
+	scene_start(9, 2, &cfg);
+	net.hosts[1].cfg.rate_bps = GBIT / 10;
+	net.hosts[1].cfg.port_queue = 20 * 1472;
+	scene_stream(0, 1, 1ull << 40, 0);
+	scene_run(100 * MSEC);
+	permille = share(400 * MSEC, GBIT / 10);
+	SCENE_OK();
+	stats = scene_stats(0);
+	printf("# link 100 times slower than configured: %llu.%llu %% of it, %llu bytes of %llu sent again\n",
+	       (unsigned long long)permille / 10, (unsigned long long)permille % 10, (unsigned long long)stats.rtx_bytes,
+	       (unsigned long long)(stats.data_bytes_tx + stats.rtx_bytes));
+	TAP_CHECK(permille >= 600);
+	TAP_CHECK(stats.rtx_bytes < stats.data_bytes_tx);
+	SCENE_END();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -227,6 +250,7 @@ int main(int argc, char **argv)
 		TAP_TEST(epoch__clock_skew_does_not_matter),
 		TAP_TEST(epoch__hosts_with_other_parameters_work_together),
 		TAP_TEST(speed__small_messages_beside_bulk),
+		TAP_TEST(speed__link_far_slower_than_configured),
 	};
 
 	return TAP_RUN(tests, argc, argv);
