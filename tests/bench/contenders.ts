@@ -5,6 +5,7 @@ import { IMPAIR } from "../helpers/netns.ts";
 import type { Finished, Program } from "../helpers/netns.ts";
 import { RACKWIRE } from "../helpers/cli.ts";
 import type { Figures } from "./contest.ts";
+import { busySeconds, cpuSeconds } from "./machine.ts";
 import { CLIENT_CPU, type Place, SERVER_CPU } from "./place.ts";
 
 const BUILT = IMPAIR.replace(/tests\/helpers\/impair$/, "bench");
@@ -44,20 +45,6 @@ async function exchange(
   } finally {
     await serving.stop("SIGKILL");
   }
-}
-
-/** CPU time of a process so far, its ended children not counted, in seconds; proc_pid_stat(5), fields 14 and 15. */
-function cpuSeconds(pid: number): number {
-  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-/** CPU time the machine was not idle, in seconds of all its CPUs together; proc_stat(5). */
-export function busySeconds(): number {
-  const cpu = Deno.readTextFileSync("/proc/stat").split("\n")[0]!.trim().split(/\s+/).slice(1).map(Number);
-  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = cpu;
-  return (user + nice + system + irq + softirq) / 100;
 }
 
 interface CpuUse {

@@ -10,21 +10,18 @@ import { table } from "../../cli/output/table.ts";
 import { jsonDocument } from "../../cli/output/json.ts";
 import { hostFacts } from "../../lib/host/facts.ts";
 import { lacking } from "../helpers/needs.ts";
-import { busySeconds } from "./contenders.ts";
-import { hold, type Outcome, type Verdict } from "./contest.ts";
+import { hold, type Outcome, QUIET_CPUS, type Verdict } from "./contest.ts";
 import { contests, type Places } from "./contests.ts";
 import { loopback, veth } from "./place.ts";
 
 const OUT = "build/bench/dcpim.json";
-const USAGE = `usage: tests/bench/main.ts [--quick] [--only NAME] [--repeat N]
+const USAGE = `usage: tests/bench/main.ts [--quick] [--only NAME] [--repeat N] [--patience N]
 
   --quick       about a minute, one repetition; for a first look
   --only NAME   only comparisons whose name contains NAME, such as "ping veth"; may be repeated
   --repeat N    repetitions; 5, or 1 with --quick
+  --patience N  how often a run that other programs disturbed is made again; 3, or 0 with --quick
 `;
-
-/** CPUs that others keep busy; more than this is worth a warning. */
-const BUSY_CPUS = 0.1;
 
 const interactive = Deno.stderr.isTerminal();
 const style: Style = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COLOURED : PLAIN;
@@ -32,13 +29,6 @@ const style: Style = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COL
 function progress(text: string): void {
   const line = interactive ? `\r\x1b[K${text}` : `${text}\n`;
   Deno.stderr.writeSync(new TextEncoder().encode(line));
-}
-
-/** How many CPUs are busy while this process only waits. */
-async function busyCpus(): Promise<number> {
-  const from = busySeconds();
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  return busySeconds() - from;
 }
 
 function figure(value: number): string {
@@ -92,12 +82,18 @@ function parse() {
       quick: { type: "boolean", default: false },
       only: { type: "string", multiple: true, default: [] },
       repeat: { type: "string" },
+      patience: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
-  const repeat = Number(values.repeat ?? (values.quick ? 1 : 5));
-  if (!Number.isInteger(repeat) || repeat < 1) throw new TypeError("--repeat takes a whole number above 0");
-  return { ...values, repeat };
+  const whole = (name: string, text: string, lowest: number) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= lowest) return value;
+    throw new TypeError(`--${name} takes a whole number of at least ${lowest}`);
+  };
+  const repeat = whole("repeat", values.repeat ?? (values.quick ? "1" : "5"), 1);
+  const patience = whole("patience", values.patience ?? (values.quick ? "0" : "3"), 0);
+  return { ...values, repeat, patience };
 }
 
 async function main(): Promise<number> {
@@ -130,17 +126,13 @@ async function main(): Promise<number> {
     return 2;
   }
   const machine = hostFacts();
-  const busy_cpus = await busyCpus();
-  if (busy_cpus > BUSY_CPUS) {
-    console.error(`other work keeps ${busy_cpus.toFixed(2)} CPUs busy; the figures will suffer from it`);
-  }
   const outcomes: Outcome[] = [];
   const failures: { name: string; error: string }[] = [];
   for (const contest of wanted) {
     // Memory and silence hardly vary.
     const repeat = contest.contenders.length === 1 ? Math.min(options.repeat, 3) : options.repeat;
     try {
-      outcomes.push(await hold(contest, repeat, progress));
+      outcomes.push(await hold(contest, repeat, options.patience, progress));
     } catch (error) {
       failures.push({ name: contest.name, error: (error as Error).message });
       progress(`${contest.name} failed: ${(error as Error).message}\n`);
@@ -149,6 +141,14 @@ async function main(): Promise<number> {
   if (interactive) progress("");
 
   printTable(outcomes);
+  const all = outcomes.flatMap(({ runs }) => Object.values(runs).flat());
+  const disturbed = all.filter(({ others_cpus }) => others_cpus! > QUIET_CPUS);
+  if (disturbed.length > 0) {
+    const most = Math.max(...disturbed.map(({ others_cpus }) => others_cpus!)).toFixed(1);
+    console.log(
+      `other programs disturbed ${disturbed.length} of ${all.length} runs, with up to ${most} CPUs\n`,
+    );
+  }
   for (const { name, error } of failures) console.log(`${style.red("failed")} ${name}: ${error}`);
   await Deno.mkdir("build/bench", { recursive: true });
   await Deno.writeTextFile(
@@ -157,7 +157,6 @@ async function main(): Promise<number> {
       when: new Date().toISOString(),
       options: { ...options, ...timing },
       machine,
-      busy_cpus,
       outcomes,
       failures,
     }),
