@@ -77,7 +77,7 @@ function expected(vector: Vector): Map<string, (bigint | string)[]> {
     ["malformed", []],
     ["checksum_bad", []],
   ]);
-  ["reflected", "prompt", "crc", "host", "probe"].forEach((name, bit) => {
+  ["reflected", "prompt", "crc", "host", "probe", "more"].forEach((name, bit) => {
     shown.set(`flags.${name}`, [flags >> BigInt(bit) & 1n]);
   });
   for (const name of new Set(golden.flatMap((other) => [...other.fields.keys()]))) {

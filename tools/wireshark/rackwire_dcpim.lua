@@ -11,8 +11,8 @@ local UNSIGNED32 = 2 ^ 32
 local LIMIT_HIGH = 0x40000000 -- upper half of 2^62
 local SHOWN_PACKETS = 3 -- of a datagram with several, in the info column
 
-local F_REFLECTED, F_PROMPT, F_CRC, F_HOST, F_PROBE = 1, 2, 4, 8, 16
-local F_KNOWN = 31
+local F_REFLECTED, F_PROMPT, F_CRC, F_HOST, F_PROBE, F_MORE = 1, 2, 4, 8, 16, 32
+local F_KNOWN = 63
 
 -- What follows the common header, by shape: { at, bytes, field }.
 local shapes = {
@@ -147,6 +147,7 @@ local f = {
   flag_crc = flag("crc", "CRC present", F_CRC),
   flag_host = flag("host", "Between hosts", F_HOST),
   flag_probe = flag("probe", "Probe", F_PROBE),
+  flag_more = flag("more", "More to come", F_MORE),
 }
 for _, field in pairs(f) do
   table.insert(dcpim.fields, field)
@@ -359,7 +360,7 @@ local function add_common(tree, tvb)
   add("len", 18, 2)
   add("crc", 20, 4)
   local flags = add("flags", 24, 1)
-  for _, name in ipairs({ "flag_reflected", "flag_prompt", "flag_crc", "flag_host", "flag_probe" }) do
+  for _, name in ipairs({ "flag_reflected", "flag_prompt", "flag_crc", "flag_host", "flag_probe", "flag_more" }) do
     flags:add(f[name], tvb(24, 1))
   end
   add("nblocks", 25, 1)
@@ -467,7 +468,10 @@ local function info_of(tvb, head, v, payload)
     say("blocks", head.nblocks)
   end
   local flags = tvb(24, 1):uint()
-  for _, named in ipairs({ { F_REFLECTED, "reflected" }, { F_PROMPT, "prompt" }, { F_HOST, "host" }, { F_PROBE, "probe" } }) do
+  local shown = {
+    { F_REFLECTED, "reflected" }, { F_PROMPT, "prompt" }, { F_HOST, "host" }, { F_PROBE, "probe" }, { F_MORE, "more" },
+  }
+  for _, named in ipairs(shown) do
     if band(flags, named[1]) ~= 0 then
       table.insert(parts, "[" .. named[2] .. "]")
     end

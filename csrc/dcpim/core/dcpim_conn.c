@@ -149,7 +149,7 @@ void dcpim_rx_flow(struct dcpim_host *h, u64 now, const struct dcpim_rxpkt *rx, 
 			dcpim_flow_abort(f);
 			break;
 		}
-		dcpim_recv_demand(&f->u.s.recv, now, p->u.demand.end);
+		dcpim_recv_demand(&f->u.s.recv, now, p->u.demand.end, p->flags & DCPIM_F_MORE);
 		dcpim_recv_probe(&f->u.s.recv, now, p->u.demand.sent);
 		break;
 	case DCPIM_FIN:

@@ -77,9 +77,12 @@ void dcpim_match_used(struct dcpim_host *h, struct dcpim_info *info)
 	info->tx_matched_next = slot(h->tx_slot, h->epoch + 1)->used;
 }
 
-static u32 channels_for(struct dcpim_host *h, u64 bytes)
+/* Channels that a peer's data could fill for an epoch. */
+static u32 channels_for(struct dcpim_host *h, const struct dcpim_peer *p)
 {
-	return (u32)dcpim_min((bytes + h->chan_bytes - 1) / h->chan_bytes, h->cfg.channels);
+	if (p->more)
+		return h->cfg.channels;
+	return (u32)dcpim_min((p->want + h->chan_bytes - 1) / h->chan_bytes, h->cfg.channels);
 }
 
 /* Next boundary of a grid that starts anew with every epoch, `off` into it. */
@@ -215,7 +218,7 @@ static void take_grants(struct dcpim_host *h, bool smallest)
 			if (!live(h, e))
 				continue;
 			have = slot(p[i]->match, e)->used;
-			need = channels_for(h, p[i]->want);
+			need = channels_for(h, p[i]);
 			if (have >= p[i]->grant_channels || have >= need || !idle(h, h->rx_slot, e))
 				continue;
 			accept_channels(h, p[i], e, 1, false);
@@ -243,7 +246,7 @@ static bool silent(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 
 static void prompt(struct dcpim_host *h, u64 now, struct dcpim_peer *p)
 {
-	u32 have = slot(p->match, h->epoch)->used, need = channels_for(h, p->want), free;
+	u32 have = slot(p->match, h->epoch)->used, need = channels_for(h, p), free;
 	u64 left = h->epoch_start + h->epoch_ns - vnow(h, now);
 
 	free = idle(h, h->rx_slot, h->epoch);
@@ -285,7 +288,7 @@ void dcpim_match_recv_tick(struct dcpim_host *h, u64 now)
 
 		next = l->next;
 		dcpim_tokens_issue(h, now, p);
-		need = channels_for(h, p->want);
+		need = channels_for(h, p);
 		free = idle(h, h->rx_slot, target);
 		if (!p->want || silent(h, now, p))
 			continue;
@@ -313,7 +316,7 @@ static void rx_grant(struct dcpim_host *h, u64 now, struct dcpim_peer *p, const 
 	if (pkt->u.match.channels <= have || pkt->u.match.channels > h->cfg.channels)
 		return;
 	if (pkt->flags & DCPIM_F_PROMPT) {
-		u32 need = channels_for(h, p->want);
+		u32 need = channels_for(h, p);
 
 		if (e != h->epoch || need <= have)
 			return;

@@ -519,7 +519,7 @@ static void rx_note_msg(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p
 		return;
 	}
 	if (p->u.note_msg.sent < r->size)
-		dcpim_recv_demand(&r->recv, now, r->size);
+		dcpim_recv_demand(&r->recv, now, r->size, false);
 	if (known || p->u.note_msg.sent)
 		dcpim_recv_probe(&r->recv, now, p->u.note_msg.sent);
 }

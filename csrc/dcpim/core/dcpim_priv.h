@@ -131,6 +131,8 @@ struct dcpim_recv {
 	u64 sample_off, sample_at;
 	u8 backoff;
 	bool spare_used;
+	bool more;	 /* the sender's application has more than is known */
+	bool more_counted; /* in peer->more */
 };
 
 struct dcpim_txmsg {
@@ -265,6 +267,7 @@ struct dcpim_peer {
 	struct dcpim_slot match[2]; /* channels matched with this peer */
 	struct dcpim_heap wanting;  /* struct dcpim_recv that could use tokens */
 	u64 want;		    /* bytes they could use */
+	u32 more;		    /* of them with no end in sight */
 	struct dcpim_list want_node;
 	u64 tok_out, tok_credit, tok_at;
 	/* Heavy loss: what arrived and was asked again, by round trips; the window it leaves, 0: all. */
@@ -450,7 +453,7 @@ void dcpim_recv_stop(struct dcpim_recv *r);
 void dcpim_recv_fini(struct dcpim_recv *r);
 /* Returns new in-order bytes; negative errno when the packet was refused. */
 int dcpim_recv_data(struct dcpim_recv *r, u64 now, u64 off, const struct dcpim_buf *payload);
-void dcpim_recv_demand(struct dcpim_recv *r, u64 now, u64 known);
+void dcpim_recv_demand(struct dcpim_recv *r, u64 now, u64 known, bool more);
 void dcpim_recv_probe(struct dcpim_recv *r, u64 now, u64 sent);
 struct dcpim_ctl *dcpim_recv_ctl(struct dcpim_recv *r);
 bool dcpim_recv_fill(struct dcpim_recv *r, u64 now, struct dcpim_pkt *p); /* TOKEN or TOKEN_MSG */

@@ -33,11 +33,13 @@ void dcpim_recv_stop(struct dcpim_recv *r)
 		f->peer->tok_out -= r->out;
 		h->tok_out -= r->out;
 		f->peer->want -= r->want;
+		f->peer->more -= r->more_counted;
 		dcpim_heap_remove(&f->peer->wanting, &r->heap);
 		if (!f->peer->want)
 			dcpim_list_del(&f->peer->want_node);
 	}
 	r->out = r->want = 0;
+	r->more_counted = false;
 	while (!dcpim_list_empty(&r->spans))
 		dcpim_span_free(h, dcpim_container(r->spans.next, struct dcpim_span, node));
 	r->nspans = 0;
@@ -298,12 +300,13 @@ void dcpim_recv_timer(struct dcpim_recv *r, u64 now)
 	dcpim_timer_set(h, &r->timer, dcpim_after(now, dcpim_min(rto << (r->backoff - 1), h->cfg.rto_max_ns)));
 }
 
-void dcpim_recv_demand(struct dcpim_recv *r, u64 now, u64 known)
+void dcpim_recv_demand(struct dcpim_recv *r, u64 now, u64 known, bool more)
 {
 	struct dcpim_host *h = r->flow->host;
 	bool fresh;
 
 	known = dcpim_min(known, r->final);
+	r->more = more;
 	if (known <= r->known)
 		return;
 	fresh = r->known <= r->nxt;

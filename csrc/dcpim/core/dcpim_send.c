@@ -377,6 +377,12 @@ void dcpim_send_timer(struct dcpim_send *s, u64 now)
 	dcpim_timer_set(h, &s->timer, dcpim_after(now, backed_off(s)));
 }
 
+/* Without it the receiver takes what fits sndbuf for all there is, and asks for fewer channels. */
+static u8 more_flag(const struct dcpim_send *s)
+{
+	return s->is_long && s->flow->flags & FLOW_WANT_WRITE ? DCPIM_F_MORE : 0;
+}
+
 bool dcpim_send_fill(struct dcpim_send *s, struct dcpim_pkt *p)
 {
 	if (!s->flow->rtag || !unfinished(s))
@@ -390,6 +396,7 @@ bool dcpim_send_fill(struct dcpim_send *s, struct dcpim_pkt *p)
 		p->u.note_msg.sent = (u32)s->nxt;
 	} else {
 		p->type = DCPIM_DEMAND;
+		p->flags |= more_flag(s);
 		p->u.demand.end = s->end;
 		p->u.demand.sent = s->nxt;
 	}
@@ -501,6 +508,7 @@ bool dcpim_send_emit(struct dcpim_send *s, u64 now, struct dcpim_txpkt *tx, stru
 	} else {
 		/* Bytes that need no token are no demand. */
 		p->type = DCPIM_DATA;
+		p->flags = more_flag(s);
 		p->u.data.offset = off;
 		p->u.data.ahead = e < s->end ? dcpim_sat32(s->end - off) : len;
 		p->u.data.ack = (u32)f->u.s.recv.nxt;

@@ -23,7 +23,7 @@ void dcpim_rx_data(struct dcpim_flow *f, u64 now, const struct dcpim_rxpkt *rx, 
 		dcpim_send_ack(s, now, s->una + (u32)acked);
 	if (dcpim_recv_data(r, now, p->u.data.offset, &buf))
 		return;
-	dcpim_recv_demand(r, now, p->u.data.offset + p->u.data.ahead);
+	dcpim_recv_demand(r, now, p->u.data.offset + p->u.data.ahead, p->flags & DCPIM_F_MORE);
 	if (r->nxt != before) {
 		dcpim_event(f, DCPIM_EV_READABLE);
 		f->unacked += (u32)(r->nxt - before);

@@ -49,6 +49,9 @@ void dcpim_recv_account(struct dcpim_recv *r)
 	upto = dcpim_min(r->known, dcpim_recv_limit(r));
 	if (!f->error && upto > grant_start(r))
 		want = upto - grant_start(r);
+	p->more -= r->more_counted;
+	r->more_counted = r->more && want;
+	p->more += r->more_counted;
 	if (want == r->want && (!want || dcpim_heap_queued(&r->heap)))
 		return;
 	p->want += want - r->want;

@@ -45,7 +45,8 @@ enum dcpim_type {
 #define DCPIM_F_CRC 0x04       /* crc holds CRC32C of the whole packet */
 #define DCPIM_F_HOST 0x08      /* RESET, matching, keep-alive: between hosts, not of one connection */
 #define DCPIM_F_PROBE 0x10     /* FIN_MSG: one is wanted back at once */
-#define DCPIM_F_KNOWN 0x1f     /* any other bit is refused */
+#define DCPIM_F_MORE 0x20      /* DATA, DEMAND: the application has more than the sender's buffer holds */
+#define DCPIM_F_KNOWN 0x3f     /* any other bit is refused */
 
 #define DCPIM_COMMON_LEN 28
 #define DCPIM_DATA_LEN 40

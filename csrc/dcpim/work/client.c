@@ -137,8 +137,6 @@ void work_client_connected(struct work_conn *c, u64 now, const struct sockaddr_s
 		work_udp_ask(c, now);
 		return;
 	}
-	if (c->lane->ops->tune)
-		c->lane->ops->tune(c, now);
 	service_hello_put(bytes, &hello);
 	err = c->lane->ops->send_head(c, now, bytes, sizeof(bytes));
 	if (err)
@@ -566,7 +564,7 @@ static void ask_again(struct work_conn *c, u64 now)
 		work_client_broken(c, now, -ETIMEDOUT);
 }
 
-static void tick(struct work_lane *l, u64 now)
+static void tick(struct work_lane *l)
 {
 	struct dcpim_list *i;
 
@@ -577,8 +575,6 @@ static void tick(struct work_lane *l, u64 now)
 
 		if (!c->flow && c->fd < 0)
 			continue;
-		if (l->ops->tune)
-			l->ops->tune(c, now);
 		if (!c->row)
 			continue;
 		l->ops->path(c, &rtx, &srtt);
@@ -629,7 +625,7 @@ void work_lane_timer(struct work_lane *l, u64 now)
 	if (!l->begun)
 		lane_begin(l, now);
 	if (now >= l->tick_at) {
-		tick(l, now);
+		tick(l);
 		l->tick_at = now + WORK_TICK_NS;
 	}
 	if (w->phase == WORK_SLICE) {

@@ -118,7 +118,6 @@ const struct work_ops work_dcpim_ops = {
 	.unacked = flow_unacked,
 	.close = flow_close,
 	.path = work_flow_path,
-	.tune = work_flow_tune,
 };
 
 /* ---- what the engine tells ---- */

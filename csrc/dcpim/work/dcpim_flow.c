@@ -2,9 +2,6 @@
 /* What client and server do alike with a connection over dcPIM. */
 #include "work.h"
 
-#define UNSENT (512u << 10)	/* what a stream keeps ready beyond what is on its way */
-#define SNDBUF_FIRST (1u << 20)
-#define SNDBUF_MOST (4u << 20)	/* the engine's default */
 #define PIECES 64
 
 int work_flow_send_head(struct work_conn *c, u64 now, const u8 *data, u32 len)
@@ -57,26 +54,6 @@ void work_flow_path(struct work_conn *c, u64 *rtx, u32 *srtt_us)
 	dcpim_flow_info(c->flow, &info);
 	*rtx = info.rtx_bytes;
 	*srtt_us = info.srtt_us;
-}
-
-void work_flow_tune(struct work_conn *c, u64 now)
-{
-	u64 elapsed = now - c->tuned_at, on_way, want;
-	struct dcpim_flow_info info;
-
-	if (c->message || c->slots || c->lane->work->engine_config.sndbuf)
-		return;
-	dcpim_flow_info(c->flow, &info);
-	want = SNDBUF_FIRST;
-	if (c->sndbuf && elapsed) {
-		/* Little's law: as much is on its way as arrives in a round trip. */
-		on_way = (info.bytes_tx - c->acked_seen) * info.srtt_us / (elapsed / 1000 + 1);
-		want = on_way > c->sndbuf * 3 / 4 ? 2 * (u64)c->sndbuf : dcpim_max(on_way + UNSENT, SNDBUF_FIRST);
-	}
-	c->sndbuf = (u32)dcpim_min(want, SNDBUF_MOST);
-	c->acked_seen = info.bytes_tx;
-	c->tuned_at = now;
-	dcpim_flow_set_buffers(c->flow, c->sndbuf, 0);
 }
 
 void work_message_take(struct work_conn *c, const struct dcpim_rxmsg *msg, u8 head[SERVICE_REPORT_LEN])

@@ -340,8 +340,6 @@ static void tick(struct work_lane *l, u64 now)
 			conn_close(c, now, -ETIMEDOUT);
 			continue;
 		}
-		if (c->service == RACKWIRE_DCPIM_WORK_SERVICE_SOURCE)
-			work_flow_tune(c, now);
 		if (!c->row)
 			continue;
 		work_flow_path(c, &rtx, &srtt);

@@ -81,8 +81,6 @@ struct work_conn {
 
 	u64 requests, verified, corrupt, corrupt_at;
 	u64 rtx_seen;
-	u32 sndbuf; /* as last set, see work_flow_tune() */
-	u64 tuned_at, acked_seen;
 	u64 opened_at, cpu_from;
 	struct work_row *row;
 
@@ -143,7 +141,6 @@ struct work_ops {
 	void (*close)(struct work_conn *c, u64 now, bool abort);
 	/* Retransmitted bytes and smoothed round trip. */
 	void (*path)(struct work_conn *c, u64 *rtx, u32 *srtt_us);
-	void (*tune)(struct work_conn *c, u64 now); /* now and then; may be NULL */
 };
 
 #define WORK_CPU_THREADS 64
@@ -282,7 +279,6 @@ void work_flow_path(struct work_conn *c, u64 *rtx, u32 *srtt_us);
  * A stream that is sent as fast as it goes queues no more than it needs: what is
  * written should still be in the cache when it is sent.
  */
-void work_flow_tune(struct work_conn *c, u64 now);
 
 /*
  * dcpim_flow.c: copy what could be a header of the oldest message to @head,
