@@ -343,8 +343,8 @@ int dcpim_shutdown(struct dcpim_flow *f, u64 now);
 
 /**
  * dcpim_close() - the application is done with the flow; the handle is invalid after this.
- * What was sent is still delivered, bounded by dead_after; unread or further
- * incoming bytes make it a reset (RFC 9293 section 3.6.1 has the same rule).
+ * What was sent is still delivered while the peer lives (dead_after bounds its
+ * silence, not its not reading); unread or further incoming bytes make it a reset (RFC 9293 section 3.6.1 has the same rule).
  * @abort: reset at once and drop what is unsent
  */
 void dcpim_close(struct dcpim_flow *f, u64 now, bool abort);

@@ -335,7 +335,7 @@ int dcpim_engine_run(struct rackwire_dcpim_engine *e, const int *stop)
 
 	e->stop = stop;
 	for (n = 0; n < e->nshards && !err; n++) {
-		e->shards[n]->woken = 1;
+		__atomic_store_n(&e->shards[n]->woken, 1, __ATOMIC_RELAXED);
 		err = dcpim_shard_start(e->shards[n]);
 	}
 	if (err)

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "shard.h"
 
+#define TRIM_NS 1000000000ULL /* idle for so long, a shard gives back the memory it keeps at hand */
 #define READY_AT_ONCE 64
 
 /* ---- lock ---- */
@@ -329,7 +330,8 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 	const struct rackwire_dcpim_config *config = &s->engine->config;
 	enum dcpim_driver role = s->driver;
 	bool spin = config->wakeup == RACKWIRE_DCPIM_BUSY_POLL && !d->nextra;
-	u64 until = d->more ? 0 : dcpim_min(next_deadline(s), d->limit);
+	u64 trim_at = s->pool.kept ? dcpim_after(d->idle_since, TRIM_NS) : DCPIM_NEVER;
+	u64 until = d->more ? 0 : dcpim_min(dcpim_min(next_deadline(s), d->limit), trim_at);
 	struct dcpim_port *port;
 	struct msghdr msg;
 	u32 taken;
@@ -356,6 +358,8 @@ static void drive_once(struct dcpim_shard *s, struct drive *d)
 			return;
 		s->brisk = taken && s->now - slept < DCPIM_BLOCK_NS / 2;
 	}
+	if (s->now >= trim_at && !taken && !d->more)
+		dcpim_pool_trim(&s->pool);
 	if (taken || d->more || s->now >= until)
 		d->idle_since = s->now;
 	d->more = work(s);
