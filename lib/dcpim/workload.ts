@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What `rackwire dcpim server|ping|stream|message` run: the C loops of csrc/dcpim/work, started, read and
+// What `rackwire dcpim server|ping|stream|message` run: the C loops of csrc/dcpim/workload, started, read and
 // stopped from here. The loops never call back; figures are read from shared memory while they run.
 //
 //   const server = startServer({ port: 4000 });

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "dcpim/work/pattern.h"
-#include "dcpim/work/service.h"
+#include "dcpim/workload/pattern.h"
+#include "dcpim/workload/service.h"
 #include "tap.h"
 
 #define COUNT(b, t, name) bench_count(b, RACKWIRE_DCPIM_WORK_##t, RACKWIRE_DCPIM_WORK_##name)

@@ -2,8 +2,8 @@
 /* The pattern and the headers, without any network. */
 #include <stdlib.h>
 
-#include "dcpim/work/pattern.h"
-#include "dcpim/work/service.h"
+#include "dcpim/workload/pattern.h"
+#include "dcpim/workload/service.h"
 #include "tap.h"
 
 #define LENGTH 200000
