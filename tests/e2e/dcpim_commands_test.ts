@@ -4,8 +4,10 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type Finished, RACKWIRE, type RunOptions, runRackwire, startRackwire } from "../helpers/cli.ts";
+import { type Finished, type RunOptions, runRackwire, startRackwire } from "../helpers/cli.ts";
 import { needs } from "../helpers/needs.ts";
+
+const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
 
 const HOST = "127.0.0.1";
 
@@ -331,11 +333,23 @@ needs(["root"]).test(
     await using server = await Server.start(["--engine", "udp"]);
     const dir = await Deno.makeTempDir();
     await Deno.chown(dir, 65534, 65534);
+    const checkout = `${dir}/checkout`;
+    await Deno.mkdir(checkout);
     const unprivileged = async (...args: string[]): Promise<Finished> => {
-      const { code, stdout, stderr } = await new Deno.Command("setpriv", {
+      // The checkout may lie where only root gets to: bring it here, for this process alone.
+      const { code, stdout, stderr } = await new Deno.Command("unshare", {
         args: [
+          ...[
+            "--mount",
+            "--propagation",
+            "unchanged",
+            "sh",
+            "-c",
+            'mount --make-rprivate / 2>/dev/null; mount --bind "$1" "$2" && shift 2 && exec "$@"',
+          ],
+          ...["sh", ROOT, checkout, "setpriv"],
           ...["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"],
-          ...[RACKWIRE, "dcpim", ...args],
+          ...[`${checkout}/build/bin/rackwire`, "dcpim", ...args],
         ],
         env: { RACKWIRE_RUNTIME_DIR: `${dir}/run` },
       }).output();
