@@ -356,7 +356,10 @@ export async function idlePackets(
 ): Promise<Figures> {
   const { client, idle } = await idleConnections(place, engine, connections, async () => {
     const filter = engine === "raw" ? "ip proto 254" : "udp";
-    const capture = place.server.start(["tcpdump", "-i", place.iface, "-n", "-q", filter], { seconds: 120 });
+    const capture = place.server.start(
+      ["tcpdump", "--immediate-mode", "-i", place.iface, "-n", "-q", filter],
+      { seconds: 120 },
+    );
     await capture.until(/listening on/);
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     const { out } = await capture.stop("SIGINT");

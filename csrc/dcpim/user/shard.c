@@ -13,7 +13,7 @@
 #include "clock.h"
 #include "shard.h"
 
-#define TRIM_NS 1000000000ULL /* idle for so long, a shard gives back the memory it keeps at hand */
+#define TRIM_NS 250000000ULL /* idle for so long, a shard gives back the memory it keeps at hand */
 #define READY_AT_ONCE 64
 
 /* ---- lock ---- */
