@@ -219,6 +219,7 @@ const onSignal = (["SIGINT", "SIGTERM", "SIGHUP"] as const).map((signal) => ({
   signal,
   listener: () => {
     disposeAll(); // which takes these listeners away
+    removeCompiled();
     Deno.kill(Deno.pid, signal);
   },
 }));
@@ -388,6 +389,11 @@ export class Network {
 
 const compiledLoss = new Map<number, string>();
 
+function removeCompiled(): void {
+  for (const file of compiledLoss.values()) Deno.removeSync(file);
+  compiledLoss.clear();
+}
+
 function lossProgram(ppm: number): string {
   let path = compiledLoss.get(ppm);
   if (path === undefined) {
@@ -397,9 +403,7 @@ function lossProgram(ppm: number): string {
       ...["clang", "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", `-DLOSS_PPM=${ppm}`] as const,
       ...[`-I/usr/include/${multiarch}`, "-c", LOSS_SOURCE, "-o", path],
     );
-    if (compiledLoss.size === 0) {
-      addEventListener("unload", () => compiledLoss.forEach((file) => Deno.removeSync(file)));
-    }
+    if (compiledLoss.size === 0) addEventListener("unload", removeCompiled);
     compiledLoss.set(ppm, path);
   }
   return path;
