@@ -217,6 +217,7 @@ struct dcpim_flow {
 	u32 srtt, rttvar; /* ns; 0: not measured yet */
 	u64 due_since; /* when it was opened; later FIN, credit: first unanswered try; 0: none */
 	u32 unacked;   /* bytes received, messages completed since the last acknowledgement */
+	u64 doubt_until; /* no further doubling of the timeout before */
 	u64 tx_queued, rtx_bytes;
 	struct dcpim_timer timer, ack_timer;
 	struct dcpim_ctl ctl;
@@ -441,7 +442,7 @@ bool dcpim_send_fill(struct dcpim_send *s, struct dcpim_pkt *p); /* DEMAND or NO
 bool dcpim_send_append(struct dcpim_send *s, const struct dcpim_buf *buf);
 u64 dcpim_flow_rto(const struct dcpim_flow *f);
 /* A timer ran out on something that may have been on its way. */
-void dcpim_flow_timed_out(struct dcpim_flow *f);
+void dcpim_flow_timed_out(struct dcpim_flow *f, u64 now);
 void dcpim_flow_rtt(struct dcpim_flow *f, u64 rtt);
 /* Most bytes this flow sends without tokens: own threshold, within the peer's wish. */
 u64 dcpim_flow_unsched(const struct dcpim_flow *f);

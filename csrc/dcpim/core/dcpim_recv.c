@@ -286,7 +286,7 @@ void dcpim_recv_timer(struct dcpim_recv *r, u64 now)
 		if (r->out) {
 			upto = dcpim_max(upto, r->token);
 			if (!r->backoff)
-				dcpim_flow_timed_out(f);
+				dcpim_flow_timed_out(f, now);
 		}
 		if (r->msg_id && r->known < r->final)
 			upto = r->final;

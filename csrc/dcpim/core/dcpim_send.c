@@ -105,10 +105,13 @@ u64 dcpim_flow_rto(const struct dcpim_flow *f)
 	return dcpim_min(rto << f->rto_shift, cfg->rto_max_ns);
 }
 
-void dcpim_flow_timed_out(struct dcpim_flow *f)
+void dcpim_flow_timed_out(struct dcpim_flow *f, u64 now)
 {
-	if (f->rto_shift < MAX_BACKOFF)
-		f->rto_shift++;
+	/* Messages sent together time out together: that is one sign of a slow path, not many. */
+	if (now < f->doubt_until || f->rto_shift >= MAX_BACKOFF)
+		return;
+	f->rto_shift++;
+	f->doubt_until = dcpim_after(now, dcpim_flow_rto(f));
 }
 
 static u64 backed_off(const struct dcpim_send *s)
@@ -368,7 +371,7 @@ void dcpim_send_timer(struct dcpim_send *s, u64 now)
 		p->max_packet = (u32)dcpim_max(n, DCPIM_MIN_PACKET);
 	}
 	if (!s->backoff)
-		dcpim_flow_timed_out(f);
+		dcpim_flow_timed_out(f, now);
 	if (s->backoff < MAX_BACKOFF)
 		s->backoff++;
 	s->rtx_since = true;
