@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "shard.h"
 
+#define LINGER_LOOK_NS 5000000ULL
 #define DEFAULT_RATE 100000000000ULL
 #define US 1000ULL
 #define MS 1000000ULL
@@ -315,7 +316,10 @@ int rackwire_dcpim_engine_close(struct rackwire_dcpim_engine *e, uint64_t linger
 		dcpim_shard_lock(s);
 		s->now = rackwire_now_ns();
 		dcpim_shard_flush(s);
-		if (!drained(s) && (!linger_ns || dcpim_shard_wait(s, &queue, drained, s, until, NULL, 0)))
+		/* Nothing wakes a waiter for a flow that no socket has any more: look now and then. */
+		while (!drained(s) && s->now < until)
+			dcpim_shard_wait(s, &queue, drained, s, dcpim_min(until, s->now + LINGER_LOOK_NS), NULL, 0);
+		if (!drained(s))
 			result = -ETIMEDOUT;
 		dcpim_shard_unlock(s);
 	}

@@ -415,8 +415,12 @@ static void epoll__many_sockets(void)
 		}
 		for (i = 0; i < 3 * MANY; i++) {
 			TAP_CHECK(write(fds[i * 7 % MANY][1], "a", 1) == 1);
-			n = epoll_wait(ep, evs, 8, LONG);
-			TAP_CHECK(n == 1 && evs[0].data.u64 == (uint64_t)(i * 7 % MANY) && evs[0].events == EPOLLIN);
+			/* An edge may be told once too often, never too rarely: look for this one. */
+			do {
+				n = epoll_wait(ep, evs, 1, LONG);
+				TAP_CHECK(n == 1 && evs[0].events == EPOLLIN);
+			} while (edge && evs[0].data.u64 != (uint64_t)(i * 7 % MANY));
+			TAP_CHECK(evs[0].data.u64 == (uint64_t)(i * 7 % MANY));
 			TAP_CHECK(read(fds[i * 7 % MANY][0], &byte, 1) == 1);
 		}
 		for (i = 0; i < MANY; i++)
