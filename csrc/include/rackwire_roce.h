@@ -128,6 +128,13 @@ void rackwire_roce_cq_clear(struct rackwire_roce_cq *cq);
  * Return: 1, 0 (time), -ECANCELED (woken).
  */
 int rackwire_roce_cq_wait(struct rackwire_roce_cq *cq, uint64_t timeout_ns);
+/*
+ * rackwire_roce_wait() - the same for a CQ and the device's CM events together; @cq may be NULL.
+ * Return: RACKWIRE_ROCE_WAIT_CQ | RACKWIRE_ROCE_WAIT_CM as found, 0 (time), -ECANCELED.
+ */
+#define RACKWIRE_ROCE_WAIT_CQ 0x1
+#define RACKWIRE_ROCE_WAIT_CM 0x2
+int rackwire_roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, uint64_t timeout_ns);
 void rackwire_roce_wake(struct rackwire_roce_dev *dev); /* one waiter of the device; sticky until one was woken */
 
 int rackwire_roce_qp_create(struct rackwire_roce_pd *pd, struct rackwire_roce_cq *send_cq, struct rackwire_roce_cq *recv_cq,
