@@ -14,32 +14,32 @@
 /* ---- seam between transport and connection manager ---- */
 
 /* Offered by the connection manager to the device. */
-struct roce_cm; /* all state of the CM of one device */
-struct roce_cm *roce_cm_init(struct roce_dev *d);
-void roce_cm_exit(struct roce_cm *cm);
+struct roce_cm_dev; /* all state of the CM of one device */
+struct roce_cm_dev *roce_cm_init(struct roce_dev *d);
+void roce_cm_exit(struct roce_cm_dev *cm);
 /* A UD SEND-only packet to QP1 with Q_Key and P_Key checked; @mad has ROCE_MAD_LEN bytes. */
-void roce_cm_rx(struct roce_cm *cm, u64 now, const u8 *mad, const struct roce_path *from, u32 src_qpn);
-void roce_cm_tick(struct roce_cm *cm, u64 now);
-u64 roce_cm_deadline(const struct roce_cm *cm);
+void roce_cm_rx(struct roce_cm_dev *cm, u64 now, const u8 *mad, const struct roce_path *from, u32 src_qpn);
+void roce_cm_tick(struct roce_cm_dev *cm, u64 now);
+u64 roce_cm_deadline(const struct roce_cm_dev *cm);
 /* The next event, before the transport's. Return: 1 or 0. */
-int roce_cm_poll_event(struct roce_cm *cm, struct roce_event *ev);
+int roce_cm_poll_event(struct roce_cm_dev *cm, struct roce_event *ev);
 /*
  * The next MAD to send, complete; it goes as UD SEND-only from QP1 to QP1 of @path->peer.
  * Return: 1 with *mad and *path valid until the next call into the CM, or 0.
  */
-int roce_cm_poll_tx(struct roce_cm *cm, u64 now, const u8 **mad, const struct roce_path **path);
+int roce_cm_poll_tx(struct roce_cm_dev *cm, u64 now, const u8 **mad, const struct roce_path **path);
 /* First valid packet on a queue pair whose RTU has not come: communication established [IBTA 12.9.7.2]. */
 void roce_cm_qp_active(struct roce_cm_id *id, u64 now);
 /* The queue pair failed (retries exhausted, fatal NAK): DREQ, then DISCONNECTED with @error. */
 void roce_cm_qp_failed(struct roce_cm_id *id, u64 now, int error);
 /* The queue pair is being destroyed; the id lets go of it. */
 void roce_cm_qp_gone(struct roce_cm_id *id, u64 now);
-void roce_cm_unreachable(struct roce_cm *cm, u64 now, const struct roce_path *path, int error);
-void roce_cm_info(const struct roce_cm *cm, struct roce_info *info); /* cm_ids, half_open, timewait, listeners */
+void roce_cm_unreachable(struct roce_cm_dev *cm, u64 now, const struct roce_path *path, int error);
+void roce_cm_info(const struct roce_cm_dev *cm, struct roce_info *info); /* cm_ids, half_open, timewait, listeners */
 
 /* Offered by the device and the transport to the connection manager. */
 const struct roce_cfg *roce_cfg_of(const struct roce_dev *d);
-struct roce_cm *roce_dev_cm(const struct roce_dev *d);
+struct roce_cm_dev *roce_dev_cm(const struct roce_dev *d);
 void *roce_alloc(struct roce_dev *d, enum roce_slab slab, size_t size);
 void roce_free(struct roce_dev *d, enum roce_slab slab, void *ptr, size_t size);
 u64 roce_random(struct roce_dev *d);
