@@ -29,7 +29,7 @@ roce_crc32_fn roce_crc32_fast(void);
 
 /**
  * roce_crc32_shift() - what a difference between two messages' CRCs becomes when
- * the same @bytes bytes follow in both. At most 24 multiplications.
+ * the same @bytes bytes follow in both. As many multiplications as @bytes has bits set.
  */
 u32 roce_crc32_shift(u32 diff, u32 bytes);
 

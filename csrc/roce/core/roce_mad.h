@@ -156,8 +156,7 @@ struct roce_cm_dreq {
 
 /**
  * struct roce_cm - one message. Only the part of the union that @type names is
- * meaningful. local_comm_id and remote_comm_id are the first two members of each
- * part except req, which has no remote one.
+ * meaningful; all but req begin like struct roce_cm_ids.
  */
 struct roce_cm {
 	u16 type; /* enum roce_cm_type */
@@ -165,6 +164,7 @@ struct roce_cm {
 	u64 tid; /* chosen by the sender of a REQ; its answers repeat it */
 	union {
 		struct roce_cm_req req;
+		struct roce_cm_ids ids; /* of any message but a REQ */
 		struct roce_cm_mra mra;
 		struct roce_cm_rej rej;
 		struct roce_cm_rep rep;
