@@ -220,7 +220,7 @@ const char *roce_cm_reason_name(u16 reason);
 /** roce_service_id() - the service id of a port in a port space. */
 static inline u64 roce_service_id(u16 port_space, u16 port)
 {
-	return ((u64)1 << 24) + ((u64)port_space << 16) + port;
+	return (u64)port_space << 16 | port;
 }
 
 /** roce_service_port() - the port of a service id in ROCE_PS_TCP, -EPROTONOSUPPORT for another id. */
