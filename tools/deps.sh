@@ -4,7 +4,7 @@
 # With everything in place it does nothing and needs no network.
 set -eu
 
-build="gcc libc6-dev make npm nodejs ca-certificates"
+build="gcc libc6-dev libibverbs-dev librdmacm-dev make npm nodejs ca-certificates"
 test="binutils bpftool clang ethtool gcc-s390x-linux-gnu iperf3 iproute2 libbpf-dev libc6-dev-s390x-cross libclang-rt-14-dev llvm nftables procps python3 qemu-user tcpdump tshark"
 
 case "${1:-}" in

@@ -45,7 +45,8 @@ struct rdma_dev_info {
 };
 #define RDMA_CAN_SEND_INV 0x1
 #define RDMA_CAN_READ_INV 0x2
-#define RDMA_CAN_REG_MR 0x4	    /* re-registration by work request */
+#define RDMA_CAN_REG_MR 0x4	    /* a new rkey by work request: fast registration, or a memory window bound */
+#define RDMA_REG_MR_LKEY 0x40	    /* the same becomes its lkey: fast registration */
 #define RDMA_CAN_LOCAL_INV 0x8
 #define RDMA_CAN_LOCAL_DMA_LKEY 0x10
 #define RDMA_CAN_ATOMICS 0x20
@@ -69,6 +70,8 @@ struct rdma_counters { /* of one queue pair; zero where the provider cannot know
 struct rdma_provider {
 	const char *name; /* of the engine: "soft", "verbs" */
 
+	/* Could open() work here? Return: 0, or -ENODEV and a line saying what is missing. */
+	int (*probe)(char *error, size_t error_length);
 	/* -ENODEV and a line saying what is missing where this machine cannot. */
 	int (*open)(const struct rdma_open *open, struct rdma_dev **out, char *error, size_t error_length);
 	void (*close)(struct rdma_dev *dev);
@@ -85,9 +88,19 @@ struct rdma_provider {
 	void (*cq_destroy)(struct rdma_cq *cq);
 	int (*poll_cq)(struct rdma_cq *cq, struct rackwire_roce_wc *wc, uint32_t max);
 
-	int (*qp_create)(struct rdma_dev *dev, struct rdma_cq *send_cq, struct rdma_cq *recv_cq,
+	/*
+	 * For a connection of @id, out of prepare() or a CONNECT_REQUEST, which verbs needs to know. Receives may
+	 * be posted at once. Destroyed before its id.
+	 */
+	int (*qp_create)(struct rdma_dev *dev, struct rdma_id *id, struct rdma_cq *send_cq, struct rdma_cq *recv_cq,
 			 const struct rackwire_roce_qp_attr *attr, void *context, struct rdma_qp **out);
+	uint32_t (*qp_num)(struct rdma_qp *qp);
+	/* Completions of it that nobody has polled yet may still come. */
 	void (*qp_destroy)(struct rdma_qp *qp);
+	/*
+	 * RACKWIRE_ROCE_SEND_INLINE is a wish: its memory must have a valid lkey and stay as it is until
+	 * completion, as without it.
+	 */
 	int (*post_send)(struct rdma_qp *qp, const struct rackwire_roce_send_wr *wr, uint32_t n, uint32_t *done);
 	int (*post_recv)(struct rdma_qp *qp, const struct rackwire_roce_recv_wr *wr, uint32_t n, uint32_t *done);
 	void (*counters)(struct rdma_qp *qp, struct rdma_counters *counters);
@@ -103,11 +116,11 @@ struct rdma_provider {
 	int (*listen)(struct rdma_dev *dev, const struct sockaddr *local, uint32_t backlog, void *context,
 		      struct rdma_id **out, uint16_t *port);
 	/*
-	 * Resolves address and route where the provider must, creates nothing else. The queue pair is made
-	 * between prepare() and connect() because verbs binds it to the id. timeout_ns bounds each step.
+	 * Resolves address and route where the provider must, creates nothing else. timeout_ns bounds each step;
+	 * wake() ends it with -ECANCELED. ack_timeout as in rackwire_roce_conn_param.
 	 */
 	int (*prepare)(struct rdma_dev *dev, const struct sockaddr *target, uint64_t timeout_ns, uint8_t tos,
-		       void *context, struct rdma_id **out);
+		       uint8_t ack_timeout, void *context, struct rdma_id **out);
 	int (*connect)(struct rdma_id *id, struct rdma_qp *qp, const struct rackwire_roce_conn_param *param);
 	int (*accept)(struct rdma_id *id, struct rdma_qp *qp, const struct rackwire_roce_conn_param *param, void *context);
 	int (*reject)(struct rdma_id *id, const void *private_data, uint32_t length);
