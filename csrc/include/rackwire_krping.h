@@ -151,7 +151,8 @@ void rackwire_krping_stop(struct rackwire_krping_work *work); /* any thread, any
 void rackwire_krping_close(struct rackwire_krping_work *work); /* not during the run */
 
 uint16_t rackwire_krping_port(const struct rackwire_krping_work *work);
-const char *rackwire_krping_device(const struct rackwire_krping_work *work); /* "soft", "rxe0" */
+/* Name of the device in use, "soft" or "rxe0", cut to @length with its NUL. */
+void rackwire_krping_device(const struct rackwire_krping_work *work, char *name, size_t length);
 uint32_t rackwire_krping_mtu(const struct rackwire_krping_work *work);
 
 struct rackwire_krping_connection { /* one line of the original's /proc/krping and more */
