@@ -6,7 +6,7 @@
  * WRITEs the data of reads into it, and answers when it has done the request. An
  * NBD client gets its reply only then. docs/krping-wire.md has the messages.
  *
- *	rackwire_krping_export_open(&config, stats, length, &exporter, error, sizeof(error));
+ *	rackwire_krping_export_open(&config, exports, stats, length, &exporter, error, sizeof(error));
  *	rackwire_krping_export_run(exporter, error, sizeof(error));	until stopped
  *	rackwire_krping_export_close(exporter);
  * and likewise rackwire_krping_nbd_*().
@@ -42,14 +42,13 @@ struct rackwire_krping_export_config {
 	uint32_t engine; /* enum rackwire_krping_engine */
 	char address[64];
 	uint16_t port;
-	uint16_t exports_count;
+	uint16_t exports_count; /* 1..RACKWIRE_KRPING_EXPORTS */
 	uint32_t threads; /* doing the I/O; 0: 4 */
 	uint32_t depth;	  /* most requests of one connection under way; 0: 64 */
 	uint32_t flags;	  /* RACKWIRE_KRPING_ECN | _POLL | _NO_OFFLOAD */
 	uint64_t memory;  /* bytes for the data under way, all connections; 0: 256 MiB */
 	uint32_t mtu;
 	uint32_t reserved;
-	struct rackwire_krping_export exports[RACKWIRE_KRPING_EXPORTS];
 };
 
 /* What becomes of requests under way when the link to the exporter is lost. */
@@ -99,7 +98,9 @@ struct rackwire_krping_nbd;
 
 size_t rackwire_krping_block_stats_length(void);
 
-int rackwire_krping_export_open(const struct rackwire_krping_export_config *config, void *stats, size_t stats_length,
+/* @exports: config->exports_count of them, read during the call only. Names differ. */
+int rackwire_krping_export_open(const struct rackwire_krping_export_config *config,
+				const struct rackwire_krping_export *exports, void *stats, size_t stats_length,
 				struct rackwire_krping_exporter **out, char *error, size_t error_length);
 int rackwire_krping_export_run(struct rackwire_krping_exporter *exporter, char *error, size_t error_length);
 void rackwire_krping_export_stop(struct rackwire_krping_exporter *exporter);
