@@ -28,10 +28,10 @@ interface Outcome {
 
 const TIERS: Record<string, { areas: string[]; suiteSeconds: number }> = {
   fast: { areas: ["lib", "cli", "abi"], suiteSeconds: 300 },
-  full: { areas: ["lib", "cli", "abi", "e2e", "interop", "fuzz"], suiteSeconds: 1200 },
-  all: { areas: ["lib", "cli", "abi", "e2e", "interop", "fuzz"], suiteSeconds: 6 * 3600 },
+  full: { areas: ["lib", "cli", "abi", "e2e", "interop", "fuzz", "vm"], suiteSeconds: 1200 },
+  all: { areas: ["lib", "cli", "abi", "e2e", "interop", "fuzz", "vm"], suiteSeconds: 6 * 3600 },
 };
-const SERIAL_AREAS = ["e2e", "interop", "fuzz"];
+const SERIAL_AREAS = ["e2e", "interop", "fuzz", "vm"];
 const PARALLEL = 2;
 const LOG_DIR = "build/test-logs";
 const MAX_SHOWN_LINES = 300;

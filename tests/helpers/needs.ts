@@ -19,6 +19,20 @@ function program(name: string): string | undefined {
   return runs("sh", "-c", `command -v ${name}`) ? undefined : `${name} is not installed`;
 }
 
+/** Why no guest can be booted, as tests/vm/guest.ts does; fetches the kernel when it is not there yet. */
+function guest(): string | undefined {
+  if (Deno.build.arch !== "x86_64") return "guests run programs of this machine on an x86-64 kernel";
+  for (const name of ["qemu-system-x86_64", "setpriv"]) {
+    const reason = program(name);
+    if (reason !== undefined) return reason;
+  }
+  if (!runs("test", "-x", "/bin/busybox")) return "busybox-static is not installed";
+  const script = new URL("../vm/kernel.sh", import.meta.url).pathname;
+  const { success, stderr } = new Deno.Command(decodeURIComponent(script), { args: ["bookworm"] })
+    .outputSync();
+  return success ? undefined : new TextDecoder().decode(stderr).trim().split("\n").at(-1);
+}
+
 /** What can be needed; each answers why this machine lacks it, or undefined. */
 const CHECKS = {
   root: () => Deno.uid() === 0 ? undefined : "needs root",
@@ -40,6 +54,8 @@ const CHECKS = {
   ethtool: () => program("ethtool"),
   clang: () => program("clang"),
   gcc: () => program("gcc"),
+  guest,
+  rdma: () => program("rdma") ?? program("rping") ?? program("ib_send_bw") ?? program("ibv_devinfo"),
   bigendian: () => program("s390x-linux-gnu-gcc") ?? program("qemu-s390x"),
 } satisfies Record<string, () => string | undefined>;
 
