@@ -142,11 +142,11 @@ struct rackwire_roce_conn_param {
 	uint32_t private_data_len; /* connect: <= 56, accept: <= 196, reject: <= 148 */
 	uint8_t responder_resources; /* READs and atomics the peer may have under way here; <= RACKWIRE_ROCE_MAX_RD_ATOMIC */
 	uint8_t initiator_depth;     /* ours under way at the peer; likewise */
-	uint8_t retry_count;	     /* 0..7 retries after silence or a sequence NAK */
-	uint8_t rnr_retry_count;     /* 0..6, 7: without end */
+	uint8_t retry_count;	     /* 0..7 retries after silence or a sequence NAK; on both sides, so accept has no say */
+	uint8_t rnr_retry_count;     /* how often the peer may try when we have no receive: 0..6, 7: without end */
 	uint8_t min_rnr_timer;	     /* code of [IBTA 9.7.5.2.8 table 45], 0..31, that we ask of the peer */
-	uint8_t ack_timeout;	     /* code t: 4.096 us * 2^t; 0: 18, about a second */
-	uint8_t tos;		     /* traffic class of its packets; the ECN bits are ours to set */
+	uint8_t ack_timeout;	     /* code t: 4.096 us * 2^t; connect: 0: 18, about a second; accept: 0: the peer's */
+	uint8_t tos;		     /* traffic class of its packets; the ECN bits are ours to set; accept: 0: the peer's */
 };
 
 enum rackwire_roce_cm_event_kind {

@@ -34,7 +34,7 @@ struct roce_cfg {
 	u32 max_qps;	 /* beside QP1 */
 	u32 max_mrs, max_pds, max_cqs;
 	u32 max_cm_ids;
-	u32 max_half_open; /* connection requests neither accepted nor refused yet, all listeners together */
+	u32 max_half_open; /* requests neither refused nor confirmed by RTU or a packet; one source gets what is still free */
 	u32 window;	 /* bytes of a queue pair under way without acknowledgement; also at least 2 packets */
 	u32 ack_every;	 /* AckReq at least every so many packets of a long message; 1..window */
 	u32 max_burst;	 /* packets of one queue pair in a row before another has its turn */
@@ -208,23 +208,38 @@ int roce_post_recv(struct roce_qp *qp, const struct rackwire_roce_recv_wr *wr, u
  * A listener and every connection is a roce_cm_id, owned by the application
  * until roce_cm_destroy().
  */
-/* @local: all zero: any address of the device. Return: 0, -EADDRINUSE, -EINVAL, -ENFILE. */
+/*
+ * @local: all zero: any address of the device. @backlog: requests the application has not answered; 0: cfg.max_half_open.
+ * Over it, or over max_half_open, requests are dropped, and come again.
+ * Return: 0, -EADDRINUSE, -EINVAL, -ENFILE, -ENOMEM.
+ */
 int roce_cm_listen(struct roce_dev *d, const u8 local[16], u16 port, u32 backlog, void *user, struct roce_cm_id **out);
 /*
  * Sends REQ. @qp must be unconnected; it becomes the connection's, and goes to RTS when the
- * REP has come (RTU is sent by itself). Then ESTABLISHED, or REJECTED, or UNREACHABLE.
+ * REP has come (RTU is sent by itself). Then ESTABLISHED, or REJECTED, or UNREACHABLE; after these two
+ * @qp is not the id's any more and may connect again. A peer that wants a smaller path MTU gets it.
+ * Return: 0, -EINVAL, -ENFILE, -ENOMEM.
  */
 int roce_cm_connect(struct roce_dev *d, u64 now, const struct roce_path *path, u16 sport, u16 port, struct roce_qp *qp,
 		    const struct rackwire_roce_conn_param *param, void *user, struct roce_cm_id **out);
-/* Answer a CONNECT_REQUEST. @qp goes to RTS at once. Then ESTABLISHED (RTU or first packet). */
+/*
+ * Answer a CONNECT_REQUEST. @qp goes to RTS at once. Then ESTABLISHED (RTU or first packet), or REJECTED or UNREACHABLE.
+ * Return: 0; -EINVAL; -ENOTCONN when the peer has given up meanwhile.
+ */
 int roce_cm_accept(struct roce_cm_id *id, u64 now, struct roce_qp *qp, const struct rackwire_roce_conn_param *param, void *user);
-/* Refuse it; the id is gone with that. */
+/* Refuse it; the id is gone with that, also when the peer had given up. Return: 0, or -EINVAL (@id stays). */
 int roce_cm_reject(struct roce_cm_id *id, u64 now, u32 reason, const void *private_data, u32 len);
 /* "Still thinking": MRA, so that the peer does not give up. */
 int roce_cm_mra(struct roce_cm_id *id, u64 now);
-/* DREQ; the queue pair goes into the error state and flushes. Idempotent. DISCONNECTED follows with DREP or its timeout. */
+/*
+ * DREQ; the queue pair goes into the error state and flushes. Idempotent. DISCONNECTED follows with DREP or its timeout.
+ * Return: 0, -ENOTCONN.
+ */
 int roce_cm_disconnect(struct roce_cm_id *id, u64 now);
-/* Whatever state it is in; a connection is disconnected on the way (DREQ is sent once), a listener's waiting requests are refused. */
+/*
+ * Whatever state it is in. A connection's queue pair goes into the error state; its DREQ is repeated without an id
+ * while there is room for ids. A listener's requests that the application has not heard of are refused.
+ */
 void roce_cm_destroy(struct roce_cm_id *id, u64 now);
 void *roce_cm_user(const struct roce_cm_id *id);
 struct roce_qp *roce_cm_qp(const struct roce_cm_id *id);
