@@ -7,4 +7,5 @@ export type { ExitStatus, RackwireErrorOptions } from "./ffi/errors.ts";
 export { type EngineFact, engineFacts } from "./host/engines.ts";
 export { type HostFacts, hostFacts, type Probe } from "./host/facts.ts";
 export { type Address, resolveHost } from "./host/resolve.ts";
+export * from "./krping/mod.ts";
 export { type Bucket, Histogram, type Summary } from "./measure/histogram.ts";

@@ -4,8 +4,10 @@
 import { dcpimLibrary } from "./dcpim/symbols.ts";
 import type { LibrarySpec } from "./ffi/library.ts";
 import { hostLibrary } from "./host/symbols.ts";
+import { krpingLibrary } from "./krping/symbols.ts";
 
 export const libraries: readonly LibrarySpec[] = [
   hostLibrary,
   dcpimLibrary,
+  krpingLibrary,
 ];

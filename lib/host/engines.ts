@@ -41,6 +41,26 @@ const SERVICES: Record<string, EngineRule[]> = {
       },
     },
   ],
+  krping: [
+    {
+      engine: "verbs",
+      library: "krping",
+      check({ rdma }) {
+        if (rdma.devices.length === 0) {
+          return {
+            why: "the kernel has no RDMA device",
+            hint: "over an Ethernet port, as root, where the kernel has the module: " +
+              "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev <port>",
+          };
+        }
+        return rdma.why === undefined ? undefined : {
+          why: rdma.why,
+          hint: "sudo apt-get install librdmacm1 ibverbs-providers && sudo modprobe rdma_ucm",
+        };
+      },
+    },
+    { engine: "soft", library: "krping", check: () => undefined },
+  ],
 };
 
 /** Every engine of every service, each service's best first. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What this machine is and allows. Nothing here changes it.
 
-import { check, errnoName } from "../ffi/errors.ts";
+import { check, errnoName, MessageBuffer } from "../ffi/errors.ts";
 import { cString, libraryExists, libraryPath, loadLibrary } from "../ffi/library.ts";
+import { krpingLibrary } from "../krping/symbols.ts";
 import { libraries } from "../registry.ts";
 import { hostFactsStruct, hostLibrary } from "./symbols.ts";
 
@@ -43,6 +44,8 @@ export interface HostFacts {
   sysctl: Record<string, number | null>;
   interfaces: { name: string; mtu: number | null; up: boolean }[];
   libraries: { name: string; path: string; present: boolean }[];
+  /** RDMA devices of the kernel, and why user space cannot use them; undefined where it can. */
+  rdma: { devices: string[]; why?: string };
   deno: string;
 }
 
@@ -96,6 +99,17 @@ function limit(value: bigint): number | null {
   return value === 0xffff_ffff_ffff_ffffn ? null : Number(value);
 }
 
+const VERBS = 2;
+
+function rdmaFacts(): HostFacts["rdma"] {
+  const devices = listSystemDirectory("/sys/class/infiniband");
+  if (devices.length === 0 || !libraryExists(krpingLibrary.name)) return { devices };
+  const message = new MessageBuffer();
+  const result = loadLibrary(krpingLibrary)
+    .rackwire_krping_probe(VERBS, message.bytes, BigInt(message.bytes.length));
+  return result < 0 ? { devices, why: message.text() || errnoName(result) } : { devices };
+}
+
 /**
  * Gathers the facts, in about a millisecond.
  * @throws RackwireError LIBRARY_MISSING before the first build
@@ -140,6 +154,7 @@ export function hostFacts(): HostFacts {
         mtu: systemNumber(`/sys/class/net/${name}/mtu`),
         up: (Number(trySystemFile(`/sys/class/net/${name}/flags`)) & 1) === 1,
       })),
+    rdma: rdmaFacts(),
     libraries: libraries.map(({ name }) => ({ name, path: libraryPath(name), present: libraryExists(name) })),
     deno: Deno.version.deno,
   };
