@@ -2,6 +2,7 @@
 // Network targets and ports as people type them.
 
 import { InvalidArgumentError } from "@commander-js/extra-typings";
+import type { Address } from "../../lib/host/resolve.ts";
 
 export interface Endpoint {
   /** A name or an address, IPv6 without brackets. */
@@ -68,4 +69,10 @@ export function parseEndpoint(text: string): Endpoint {
 /** Writes an endpoint so that parseEndpoint reads it again. */
 export function formatEndpoint({ host, port }: Endpoint): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** "127.0.0.1:4000", or "server:4000 (10.0.0.2)" where a name was given. */
+export function targetText(target: Endpoint, peer: Address): string {
+  const text = formatEndpoint(target);
+  return target.host.split("%")[0] === peer.address ? text : `${text} (${peer.address})`;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Tables with aligned columns.
 
+import type { Output } from "../context.ts";
 import { PLAIN, type Style, textWidth } from "./style.ts";
 
 export interface Column {
@@ -35,4 +36,17 @@ export function facts(
   style: Style = PLAIN,
 ): string {
   return table([{ title: "" }, { title: "" }], pairs.map(([name, value]) => [style.dim(name), value]));
+}
+
+/** A table, or, where the terminal is too narrow for one, each row as names and values. */
+export function fittingTable(columns: readonly Column[], rows: readonly string[][], out: Output): string {
+  const text = table(columns, rows, out.style);
+  const width = Math.max(...text.split("\n").map(textWidth));
+  if (!out.isTerminal || width <= out.columns) return text;
+  return rows.map((row) =>
+    facts(
+      columns.map(({ title }, i) => [title, row[i] ?? ""] as const).filter(([, value]) => value !== ""),
+      out.style,
+    )
+  ).join("\n");
 }

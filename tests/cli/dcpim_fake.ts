@@ -36,6 +36,7 @@ export function machine(changes: Partial<HostFacts> = {}): HostFacts {
     },
     sysctl: { "net.core.rmem_max": 212_992 },
     interfaces: [],
+    rdma: { devices: [] },
     libraries: [{ name: "dcpim", path: "/x/librackwire_dcpim.so", present: true }],
     deno: "2.9.6",
     ...changes,

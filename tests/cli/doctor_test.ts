@@ -29,6 +29,7 @@ function machine(): HostFacts {
     },
     sysctl: { "net.core.rmem_max": 212_992, "net.core.wmem_max": null },
     interfaces: [{ name: "eth0", mtu: 1500, up: true }, { name: "eth1", mtu: null, up: false }],
+    rdma: { devices: [] },
     libraries: [
       { name: "host", path: "/x/librackwire_host.so", present: true },
       { name: "dcpim", path: "/x/librackwire_dcpim.so", present: true },

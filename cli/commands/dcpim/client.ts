@@ -20,7 +20,6 @@ import type { HostFacts } from "../../../lib/host/facts.ts";
 import { type Address, resolveHost } from "../../../lib/host/resolve.ts";
 import { type Context, sleep } from "../../context.ts";
 import type { Endpoint } from "../../options/endpoint.ts";
-import { formatEndpoint } from "../../options/endpoint.ts";
 import { Progress } from "../../output/progress.ts";
 import { figuresOf } from "./present.ts";
 
@@ -174,12 +173,6 @@ export function shareOf(
         (perTransport * transports.length);
     return Math.max(byTime, byWork);
   };
-}
-
-/** "127.0.0.1:4000", or "server:4000 (10.0.0.2)" where a name was given. */
-export function targetText(target: Endpoint, peer: Address): string {
-  const text = formatEndpoint(target);
-  return target.host.split("%")[0] === peer.address ? text : `${text} (${peer.address})`;
 }
 
 /** The run is a failure where bytes arrived wrong, once its figures are printed. */

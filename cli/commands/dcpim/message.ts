@@ -11,7 +11,7 @@ import {
 } from "../../../lib/dcpim/workload.ts";
 import { RackwireError } from "../../../lib/ffi/errors.ts";
 import { type Context, interruptible } from "../../context.ts";
-import { type Endpoint, parseEndpoint, parsePort } from "../../options/endpoint.ts";
+import { type Endpoint, parseEndpoint, parsePort, targetText } from "../../options/endpoint.ts";
 import { withExamples, withOutputOptions } from "../../options/groups.ts";
 import {
   formatBytes,
@@ -23,29 +23,13 @@ import {
 } from "../../options/quantities.ts";
 import { histogramChart } from "../../output/chart.ts";
 import { jsonDocument } from "../../output/json.ts";
-import {
-  failIfCorrupt,
-  type Outcome,
-  prepare,
-  type Prepared,
-  serviceOf,
-  shareOf,
-  targetText,
-  watch,
-} from "./client.ts";
+import { machineFacts } from "../../output/machine.ts";
+import { bitsPerSecond, counted, cpuPerGb, cpuText, microseconds, whole } from "../../output/numbers.ts";
+import { fittingTable } from "../../output/table.ts";
+import { failIfCorrupt, type Outcome, prepare, type Prepared, serviceOf, shareOf, watch } from "./client.ts";
 import { engineOptions, withEngineOptions } from "./options.ts";
-import {
-  bitsPerSecond,
-  counted,
-  figuresOf,
-  fittingTable,
-  machineFacts,
-  microseconds,
-  protocolText,
-  TRANSPORT_NAMES,
-  whole,
-} from "./present.ts";
-import { checkedText, cpuPerGb, cpuText } from "./stream.ts";
+import { figuresOf, protocolText, TRANSPORT_NAMES } from "./present.ts";
+import { checkedText } from "./stream.ts";
 
 const DEFAULT_DURATION_NS = 5e9;
 const DEFAULT_WARMUP_NS = 100e6;

@@ -12,7 +12,7 @@ import {
 } from "../../../lib/dcpim/workload.ts";
 import { RackwireError } from "../../../lib/ffi/errors.ts";
 import { type Context, interruptible } from "../../context.ts";
-import { type Endpoint, parseEndpoint, parsePort } from "../../options/endpoint.ts";
+import { type Endpoint, parseEndpoint, parsePort, targetText } from "../../options/endpoint.ts";
 import { withExamples, withOutputOptions, withPlotOption } from "../../options/groups.ts";
 import {
   formatBytes,
@@ -25,27 +25,13 @@ import {
 import { histogramChart } from "../../output/chart.ts";
 import { jsonDocument } from "../../output/json.ts";
 import { svgPercentiles } from "../../output/svg.ts";
-import {
-  failIfCorrupt,
-  type Outcome,
-  prepare,
-  type Prepared,
-  serviceOf,
-  shareOf,
-  targetText,
-  watch,
-} from "./client.ts";
+import { machineFacts } from "../../output/machine.ts";
+import { microseconds, whole } from "../../output/numbers.ts";
+import { OutputFile } from "../../output/output_file.ts";
+import { fittingTable } from "../../output/table.ts";
+import { failIfCorrupt, type Outcome, prepare, type Prepared, serviceOf, shareOf, watch } from "./client.ts";
 import { engineOptions, withBaselineOption, withEngineOptions } from "./options.ts";
-import { OutputFile } from "./output_file.ts";
-import {
-  figuresOf,
-  fittingTable,
-  machineFacts,
-  microseconds,
-  protocolText,
-  TRANSPORT_NAMES,
-  whole,
-} from "./present.ts";
+import { figuresOf, protocolText, TRANSPORT_NAMES } from "./present.ts";
 
 const DEFAULT_DURATION_NS = 3e9;
 const DEFAULT_WARMUP_NS = 100e6;

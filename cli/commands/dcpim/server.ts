@@ -17,20 +17,13 @@ import { withExamples, withOutputOptions } from "../../options/groups.ts";
 import { formatBytes, formatRate, parsePositiveDuration } from "../../options/quantities.ts";
 import { jsonLine } from "../../output/json.ts";
 import type { Style } from "../../output/style.ts";
+import { machineFacts } from "../../output/machine.ts";
+import { bitsPerSecond, counted, cpuPerGb, cpuText, seconds, whole } from "../../output/numbers.ts";
+import { fittingTable } from "../../output/table.ts";
 import { type Outcome, type Run, serviceOf, watch } from "./client.ts";
 import { engineOptions, withEngineOptions } from "./options.ts";
-import {
-  bitsPerSecond,
-  counted,
-  figuresOf,
-  fittingTable,
-  machineFacts,
-  protocolText,
-  seconds,
-  TRANSPORT_NAMES,
-  whole,
-} from "./present.ts";
-import { checkedText, cpuPerGb, cpuText } from "./stream.ts";
+import { figuresOf, protocolText, TRANSPORT_NAMES } from "./present.ts";
+import { checkedText } from "./stream.ts";
 
 const DEFAULT_PORT = 4000;
 const DEFAULT_INTERVAL_NS = 1e9;

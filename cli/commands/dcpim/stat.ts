@@ -8,8 +8,9 @@ import { type Context, interruptible, type Output, sleep } from "../../context.t
 import { withExamples, withOutputOptions } from "../../options/groups.ts";
 import { formatBytes, formatDuration, formatRate, parsePositiveDuration } from "../../options/quantities.ts";
 import { jsonDocument, jsonLine } from "../../output/json.ts";
-import { facts } from "../../output/table.ts";
-import { counted, fittingTable, protocolText, whole } from "./present.ts";
+import { facts, fittingTable } from "../../output/table.ts";
+import { counted, whole } from "../../output/numbers.ts";
+import { protocolText } from "./present.ts";
 
 const MAX_PID = 4_194_304;
 const DEFAULT_WATCH_NS = 1e9;

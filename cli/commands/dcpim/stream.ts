@@ -5,7 +5,7 @@ import type { Command } from "@commander-js/extra-typings";
 import { type Transport, type TransportFigures, WORK_LIMITS } from "../../../lib/dcpim/workload.ts";
 import { RackwireError } from "../../../lib/ffi/errors.ts";
 import { type Context, interruptible } from "../../context.ts";
-import { type Endpoint, parseEndpoint, parsePort } from "../../options/endpoint.ts";
+import { type Endpoint, parseEndpoint, parsePort, targetText } from "../../options/endpoint.ts";
 import { withExamples, withOutputOptions, withPlotOption } from "../../options/groups.ts";
 import {
   formatBytes,
@@ -17,42 +17,18 @@ import {
 } from "../../options/quantities.ts";
 import { jsonDocument, jsonLine } from "../../output/json.ts";
 import { svgPlot } from "../../output/svg.ts";
-import {
-  failIfCorrupt,
-  type Outcome,
-  prepare,
-  type Prepared,
-  serviceOf,
-  shareOf,
-  targetText,
-  watch,
-} from "./client.ts";
+import { machineFacts } from "../../output/machine.ts";
+import { bitsPerSecond, counted, cpuPerGb, cpuText, seconds } from "../../output/numbers.ts";
+import { OutputFile } from "../../output/output_file.ts";
+import { fittingTable } from "../../output/table.ts";
+import { failIfCorrupt, type Outcome, prepare, type Prepared, serviceOf, shareOf, watch } from "./client.ts";
 import { GoodputLines, type Interval } from "./goodput_lines.ts";
 import { engineOptions, withBaselineOption, withEngineOptions } from "./options.ts";
-import { OutputFile } from "./output_file.ts";
-import {
-  bitsPerSecond,
-  counted,
-  figuresOf,
-  fittingTable,
-  machineFacts,
-  protocolText,
-  seconds,
-  TRANSPORT_NAMES,
-} from "./present.ts";
+import { figuresOf, protocolText, TRANSPORT_NAMES } from "./present.ts";
 
 const DEFAULT_DURATION_NS = 5e9;
 const DEFAULT_WARMUP_NS = 100e6;
 const DEFAULT_SIZE = 64 * 1024;
-
-/** Nanoseconds of CPU for a byte, or seconds for a gigabyte; undefined where nothing was moved. */
-export function cpuPerGb(cpuNs: number, bytes: number): number | undefined {
-  return cpuNs > 0 && bytes > 0 ? cpuNs / bytes : undefined;
-}
-
-export function cpuText(value: number | undefined): string {
-  return value === undefined ? "-" : value.toFixed(2);
-}
 
 /** What the receiving side found, as one cell. */
 export function checkedText(verified: number, corrupt: number, validate: boolean, context: Context): string {

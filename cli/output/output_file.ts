@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A file of the user's choosing that is written at the end of a run, but found unwritable at its start.
 
-import { RackwireError } from "../../../lib/ffi/errors.ts";
+import { RackwireError } from "../../lib/ffi/errors.ts";
 
 export class OutputFile implements Disposable {
   readonly #path: string;
