@@ -46,7 +46,6 @@ static void get_path(struct roce_cm_path *out, const u8 *p)
 	memcpy(out->local_gid, p + 4, 16);
 	memcpy(out->remote_gid, p + 20, 16);
 	out->flow_label = roce_get24(p + 36) >> 4;
-	out->reserved = (u8)(bits(p[38], 0, 4) << 2 | bits(p[39], 6, 2));
 	out->rate = bits(p[39], 0, 6);
 	out->traffic_class = p[40];
 	out->hop_limit = p[41];
@@ -61,8 +60,8 @@ static void put_path(u8 *p, const struct roce_cm_path *path)
 	roce_put16(p + 2, path->remote_lid);
 	memcpy(p + 4, path->local_gid, 16);
 	memcpy(p + 20, path->remote_gid, 16);
-	roce_put24(p + 36, path->flow_label << 4 | bits(path->reserved, 2, 4));
-	p[39] = in_bits(path->reserved, 6, 2) | in_bits(path->rate, 0, 6);
+	roce_put24(p + 36, path->flow_label << 4);
+	p[39] = in_bits(path->rate, 0, 6);
 	p[40] = path->traffic_class;
 	p[41] = path->hop_limit;
 	p[42] = in_bits(path->sl, 4, 4) | in_bits(path->subnet_local, 3, 1);

@@ -79,7 +79,6 @@ struct roce_cm_path {
 	u8 local_gid[16]; /* IPv4: ::ffff:a.b.c.d */
 	u8 remote_gid[16];
 	u32 flow_label; /* 20 bits */
-	u8 reserved;	/* 6 bits between flow label and rate, which Linux does not leave zero */
 	u8 rate;	/* 6 bits, IBTA table of static rates */
 	u8 traffic_class;
 	u8 hop_limit;

@@ -40,8 +40,8 @@ struct fields packet_fields(void)
 #define REQ(member, width) OF(struct roce_cm_req, member, width)
 #define PATH(path)                                                                          \
 	REQ(path.local_lid, 16), REQ(path.remote_lid, 16), REQ(path.local_gid, 128),        \
-		REQ(path.remote_gid, 128), REQ(path.flow_label, 20), REQ(path.reserved, 6), \
-		REQ(path.rate, 6), REQ(path.traffic_class, 8), REQ(path.hop_limit, 8),      \
+		REQ(path.remote_gid, 128), REQ(path.flow_label, 20), REQ(path.rate, 6),     \
+		REQ(path.traffic_class, 8), REQ(path.hop_limit, 8),                         \
 		REQ(path.sl, 4), REQ(path.subnet_local, 1), REQ(path.ack_timeout, 5)
 
 static const struct field of_req[] = {
