@@ -1,80 +1,65 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "roce_heap.h"
 
-static struct roce_heap_node *meld(struct roce_heap_node *a, struct roce_heap_node *b)
+static void put(struct roce_heap *h, u32 slot, struct roce_timer *t)
 {
-	struct roce_heap_node *t;
-
-	if (!a)
-		return b;
-	if (!b)
-		return a;
-	if (b->key < a->key) {
-		t = a;
-		a = b;
-		b = t;
-	}
-	b->prev = a;
-	b->next = a->child;
-	if (a->child)
-		a->child->prev = b;
-	a->child = b;
-	return a;
+	h->slots[slot] = t;
+	t->slot = slot;
 }
 
-/* The usual two passes: meld siblings in pairs left to right, then all of them right to left. */
-static struct roce_heap_node *meld_siblings(struct roce_heap_node *n)
+static void up(struct roce_heap *h, struct roce_timer *t)
 {
-	struct roce_heap_node *pairs = NULL, *root = NULL, *a, *b, *next;
+	u32 slot = t->slot;
 
-	while (n) {
-		a = n;
-		b = a->next;
-		next = b ? b->next : NULL;
-		a->next = NULL;
-		if (b)
-			b->next = NULL;
-		a = meld(a, b);
-		a->next = pairs;
-		pairs = a;
-		n = next;
+	while (slot > 1 && h->slots[slot / 2]->when > t->when) {
+		put(h, slot, h->slots[slot / 2]);
+		slot /= 2;
 	}
-	while (pairs) {
-		next = pairs->next;
-		pairs->next = NULL;
-		root = meld(root, pairs);
-		pairs = next;
-	}
-	return root;
+	put(h, slot, t);
 }
 
-void roce_heap_insert(struct roce_heap *h, struct roce_heap_node *n, u64 key)
+static void down(struct roce_heap *h, struct roce_timer *t)
 {
-	n->key = key;
-	n->child = n->next = NULL;
-	h->root = meld(h->root, n);
-	h->root->prev = NULL;
+	u32 slot = t->slot, child;
+
+	while ((child = 2 * slot) <= h->n) {
+		if (child < h->n && h->slots[child + 1]->when < h->slots[child]->when)
+			child++;
+		if (h->slots[child]->when >= t->when)
+			break;
+		put(h, slot, h->slots[child]);
+		slot = child;
+	}
+	put(h, slot, t);
 }
 
-void roce_heap_remove(struct roce_heap *h, struct roce_heap_node *n)
+void roce_timer_set(struct roce_heap *h, struct roce_timer *t, u64 when)
 {
-	struct roce_heap_node *sub;
-
-	if (!roce_heap_queued(n))
-		return;
-	sub = meld_siblings(n->child);
-	if (n == h->root) {
-		h->root = sub;
+	if (!roce_timer_on(t)) {
+		t->when = when;
+		t->slot = ++h->n;
+		up(h, t);
+	} else if (when < t->when) {
+		t->when = when;
+		up(h, t);
 	} else {
-		if (n->prev->child == n)
-			n->prev->child = n->next;
-		else
-			n->prev->next = n->next;
-		if (n->next)
-			n->next->prev = n->prev;
-		h->root = meld(h->root, sub);
+		t->when = when;
+		down(h, t);
 	}
-	if (h->root)
-		h->root->prev = NULL;
-	roce_heap_node_init(n);
+}
+
+void roce_timer_stop(struct roce_heap *h, struct roce_timer *t)
+{
+	struct roce_timer *last;
+	u32 slot = t->slot;
+
+	if (!slot)
+		return;
+	t->slot = 0;
+	last = h->slots[h->n--];
+	if (last == t)
+		return;
+	put(h, slot, last);
+	up(h, last);
+	down(h, last);
 }

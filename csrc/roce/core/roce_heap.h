@@ -1,36 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Intrusive pairing heap, smallest key first: the timers of
- * connections and queue pairs. Insert is O(1), removal O(log n) amortised; no allocation.
+ * Binary heap of timers, earliest first. Its array is sized once for as many
+ * timers as there can be, so setting one never fails.
  */
 #ifndef ROCE_HEAP_H
 #define ROCE_HEAP_H
 
 #include "roce_types.h"
 
-struct roce_heap_node {
-	struct roce_heap_node *child, *next;
-	struct roce_heap_node *prev; /* parent if first child, else left sibling; self when out of any heap */
-	u64 key;
+struct roce_timer {
+	u64 when;
+	u32 slot; /* in the heap, from 1; 0: not set */
 };
 
 struct roce_heap {
-	struct roce_heap_node *root;
+	struct roce_timer **slots; /* room for the number of timers plus one; the first is not used */
+	u32 n;
 };
 
-static inline void roce_heap_node_init(struct roce_heap_node *n)
+static inline bool roce_timer_on(const struct roce_timer *t)
 {
-	n->child = n->next = NULL;
-	n->prev = n;
-	n->key = ROCE_NEVER;
+	return t->slot;
 }
 
-static inline bool roce_heap_queued(const struct roce_heap_node *n)
+static inline u64 roce_heap_first(const struct roce_heap *h)
 {
-	return n->prev != n;
+	return h->n ? h->slots[1]->when : ROCE_NEVER;
 }
 
-void roce_heap_insert(struct roce_heap *h, struct roce_heap_node *n, u64 key);
-void roce_heap_remove(struct roce_heap *h, struct roce_heap_node *n);
+void roce_timer_set(struct roce_heap *h, struct roce_timer *t, u64 when);
+void roce_timer_stop(struct roce_heap *h, struct roce_timer *t);
 
 #endif
