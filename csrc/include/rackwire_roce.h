@@ -43,6 +43,7 @@ struct rackwire_roce_cq;
 struct rackwire_roce_qp;
 struct rackwire_roce_cm_id;
 
+#define RACKWIRE_ROCE_ABI_VERSION 1
 #define RACKWIRE_ROCE_UDP_PORT 4791
 #define RACKWIRE_ROCE_IDLE_NS 1000000
 #define RACKWIRE_ROCE_ERROR_LEN 256
@@ -52,6 +53,9 @@ struct rackwire_roce_cm_id;
 #define RACKWIRE_ROCE_ECN 0x4	      /* mark packets ECT(0) and slow down on CNPs, from rate_bps */
 #define RACKWIRE_ROCE_STRICT_ID 0x8   /* accept only packets whose IPv4 identification is known for sure (0, or of a segmented burst) */
 #define RACKWIRE_ROCE_BUSY_POLL 0x10  /* waits spin instead of sleeping */
+
+/* RACKWIRE_ROCE_ABI_VERSION of the library that is loaded. */
+uint32_t rackwire_roce_abi_version(void);
 
 /* 0 takes the default named beside a field. */
 struct rackwire_roce_config {
@@ -79,7 +83,7 @@ struct rackwire_roce_config {
  * Where IPv4 packets of ours would carry an identification the ICRC cannot foresee, this
  * is found out here (as far as privileges allow) and refused.
  * Return: 0; -EINVAL; -EADDRINUSE (the kernel's rdma_rxe or another user has the port);
- * -EADDRNOTAVAIL; -ENETUNREACH; -ENOMEM; -EMFILE. @error gets one line.
+ * -EADDRNOTAVAIL; -ENETUNREACH; -ENOMEM; -EMFILE; -EOPNOTSUPP (IPv4 identification). @error gets one line.
  */
 int rackwire_roce_open(const struct rackwire_roce_config *config, struct rackwire_roce_dev **out, char *error,
 		       size_t error_length);
@@ -180,6 +184,7 @@ int rackwire_roce_connect(struct rackwire_roce_dev *dev, struct rackwire_roce_qp
 			  const struct rackwire_roce_conn_param *param, void *context, struct rackwire_roce_cm_id **out);
 int rackwire_roce_accept(struct rackwire_roce_cm_id *id, struct rackwire_roce_qp *qp,
 			 const struct rackwire_roce_conn_param *param, void *context);
+/* Also the handle of a refused request is the application's until rackwire_roce_cm_destroy(). */
 int rackwire_roce_reject(struct rackwire_roce_cm_id *id, uint32_t reason, const void *private_data, uint32_t length);
 int rackwire_roce_disconnect(struct rackwire_roce_cm_id *id);
 void rackwire_roce_cm_destroy(struct rackwire_roce_cm_id *id);

@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Several devices, also of several processes of one user, on one UDP port.
+ *
+ * Each has a slot, which is the top byte of its QP numbers and communication ids,
+ * so a packet names its owner. Sockets on one address form a group, of which the
+ * kernel chooses one for each packet: a classic BPF program attached to the group
+ * looks at the top byte of the destination QP and returns the place in the group.
+ *
+ * The kernel's places change when a member leaves (the last one moves into the
+ * gap), and a member that is killed tells nobody. Management datagrams all go to
+ * QP 1, and a socket on one address takes packets away from one on all addresses.
+ * So whoever gets another's packet hands it on, once, by a unix socket; and by a
+ * packet that the program sent to the wrong place the books are corrected.
+ *
+ * The books are a file, mapped by all, in a directory that only the user can
+ * enter. Locks on its bytes (of open file descriptions, so they end with the
+ * process) say who is alive: byte 0 guards the books, byte n is slot n's.
+ */
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "dev.h"
+#include "roce/core/roce_mad.h"
+
+#define MAGIC 0x524f4345u /* changes with the layout */
+#define VERSION 1
+#define LOCK_TRIES 200
+#define LOCK_NAP_NS 10000000
+#define REPAIR_NS 20000000ULL
+#define BROADCAST_NS 10000000ULL
+#define PORT_BYTES (65536 / 8)
+#define RX_MAX 16 /* messages in a row before the socket has its turn */
+
+struct share_slot {
+	u32 index;    /* place in the kernel's group */
+	u32 doorbell; /* atomic: messages put into its unix socket */
+	u8 addr[16];
+	u32 scope;
+	u16 family;
+	u16 wildcard;
+	u8 listens[PORT_BYTES];  /* rdma_cm ports */
+	u8 listened[PORT_BYTES]; /* ports it gave up: late repetitions of connection requests are its */
+};
+
+struct roce_share_file {
+	u32 magic, version;
+	u32 next; /* slot to try next: a number just given up is not taken at once */
+	u32 reserved;
+	u64 changed_at;
+	u8 used[256]; /* atomic */
+	struct share_slot slots[ROCE_SLOTS + 1]; /* [0]: nobody's */
+};
+
+enum message_kind { MESSAGE_PACKETS = 1, MESSAGE_UNREACHABLE };
+
+struct message {
+	u32 magic;
+	u16 kind; /* enum message_kind */
+	u8 ecn, reserved;
+	u32 segment;
+	s32 error;
+	u64 mark;
+	struct roce_path path;
+};
+
+/* ---- the directory and the books ---- */
+
+static int private_directory(const char *path)
+{
+	struct stat st;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(path, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
+}
+
+/* Where the user's other sockets of this project live, too. */
+static int user_directory(char *path, size_t size)
+{
+	const char *given = getenv("RACKWIRE_RUNTIME_DIR"), *session = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (given && given[0])
+		return snprintf(path, size, "%s", given) < (int)size ? private_directory(path) : -ENAMETOOLONG;
+	if (!geteuid()) {
+		snprintf(path, size, "/run/rackwire");
+		return private_directory(path);
+	}
+	if (session && session[0] == '/' && !stat(session, &st) && st.st_uid == geteuid() &&
+	    snprintf(path, size, "%s/rackwire", session) < (int)size && !private_directory(path))
+		return 0;
+	/* Anybody may make directories in /tmp: the owner check counts. */
+	snprintf(path, size, "/tmp/rackwire-%u", (unsigned int)geteuid());
+	return private_directory(path);
+}
+
+/* One for each UDP port and network namespace. */
+static int share_directory(struct rackwire_roce_dev *dev)
+{
+	char user[64], *path = dev->share.directory;
+	struct stat st;
+	int err;
+
+	err = user_directory(user, sizeof(user));
+	if (err)
+		return err;
+	if (stat("/proc/thread-self/ns/net", &st) < 0)
+		return -errno;
+	if (snprintf(path, sizeof(dev->share.directory), "%s/roce-%u-%lu", user, dev->config.udp_port,
+		     (unsigned long)st.st_ino) >= (int)sizeof(dev->share.directory))
+		return -ENAMETOOLONG;
+	return private_directory(path);
+}
+
+static int byte_lock(int fd, u32 byte, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+/* Does another open file hold it? */
+static bool byte_locked(int fd, u32 byte)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+}
+
+static int books_lock(const struct roce_share *sh, bool wait)
+{
+	struct timespec nap = { .tv_nsec = LOCK_NAP_NS };
+	int i, err;
+
+	for (i = 0; (err = byte_lock(sh->file_fd, 0, F_WRLCK)) && wait && i < LOCK_TRIES; i++)
+		nanosleep(&nap, NULL);
+	return err;
+}
+
+static void books_unlock(const struct roce_share *sh)
+{
+	byte_lock(sh->file_fd, 0, F_UNLCK);
+}
+
+static int books_open(struct roce_share *sh)
+{
+	struct roce_share_file *file;
+	char path[112];
+	struct stat st;
+	int err;
+
+	snprintf(path, sizeof(path), "%s/books", sh->directory);
+	sh->file_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (sh->file_fd < 0)
+		return -errno;
+	err = books_lock(sh, true);
+	if (err)
+		return err;
+	if (fstat(sh->file_fd, &st) < 0)
+		return -errno;
+	if (st.st_size < (off_t)sizeof(*file) && ftruncate(sh->file_fd, sizeof(*file)) < 0)
+		return -errno;
+	file = mmap(NULL, sizeof(*file), PROT_READ | PROT_WRITE, MAP_SHARED, sh->file_fd, 0);
+	if (file == MAP_FAILED)
+		return -errno;
+	sh->file = file;
+	if (!file->magic) {
+		file->version = VERSION;
+		file->magic = MAGIC;
+	}
+	return file->magic == MAGIC && file->version == VERSION ? 0 : -EPROTO;
+}
+
+/* ---- the group ---- */
+
+static bool is_used(const struct roce_share_file *file, u32 slot)
+{
+	return __atomic_load_n(&file->used[slot], __ATOMIC_ACQUIRE);
+}
+
+static bool same_group(const struct share_slot *a, const struct share_slot *b)
+{
+	return a->family == b->family && a->scope == b->scope && !memcmp(a->addr, b->addr, 16);
+}
+
+/* Would both get a packet to some address? */
+static bool overlap(const struct share_slot *a, const struct share_slot *b)
+{
+	if (a->wildcard || b->wildcard)
+		return a->family == b->family || a->family == AF_INET6 || b->family == AF_INET6;
+	return same_group(a, b);
+}
+
+static u32 group_size(const struct roce_share_file *file, const struct share_slot *of)
+{
+	u32 i, n = 0;
+
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		n += is_used(file, i) && same_group(&file->slots[i], of);
+	return n;
+}
+
+/* As the kernel does it: the last member of the group takes the place of the one that goes. */
+static void group_remove(struct roce_share_file *file, u32 slot)
+{
+	struct share_slot *gone = &file->slots[slot];
+	u32 last = group_size(file, gone) - 1, i;
+
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		if (is_used(file, i) && same_group(&file->slots[i], gone) && file->slots[i].index == last)
+			file->slots[i].index = gone->index;
+	__atomic_store_n(&file->used[slot], 0, __ATOMIC_RELEASE);
+}
+
+/* Return: members of whatever group that were dead. */
+static u32 purge(struct roce_share *sh)
+{
+	u32 i, n = 0;
+
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		if (i != sh->slot && is_used(sh->file, i) && !byte_locked(sh->file_fd, i)) {
+			group_remove(sh->file, i);
+			n++;
+		}
+	return n;
+}
+
+/* Tell the kernel who is where in our group. Offset 0 is the UDP payload; byte 5 the top of the destination QP. */
+static int steer(struct rackwire_roce_dev *dev)
+{
+	const struct roce_share_file *file = dev->share.file;
+	struct sock_filter code[2 * ROCE_SLOTS + 2];
+	struct sock_fprog prog = { .filter = code };
+	u32 i;
+
+	code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 5);
+	for (i = 1; i <= ROCE_SLOTS; i++) {
+		if (!is_used(file, i) || !same_group(&file->slots[i], &file->slots[dev->share.slot]))
+			continue;
+		code[prog.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);
+		code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, file->slots[i].index);
+	}
+	code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	dev->share.file->changed_at = dev->share.repaired_at = rackwire_now_ns();
+	return setsockopt(dev->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog, sizeof(prog)) < 0 ? -errno : 0;
+}
+
+/* ---- the unix socket ---- */
+
+static int slot_address(const struct roce_share *sh, u32 slot, struct sockaddr_un *sun)
+{
+	sun->sun_family = AF_UNIX;
+	return snprintf(sun->sun_path, sizeof(sun->sun_path), "%s/%u.sock", sh->directory, slot) <
+			       (int)sizeof(sun->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+static int unix_open(struct roce_share *sh)
+{
+	int on = 1, size = 4 << 20;
+	struct sockaddr_un sun;
+
+	if (slot_address(sh, sh->slot, &sun))
+		return -ENAMETOOLONG;
+	sh->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sh->fd < 0)
+		return -errno;
+	unlink(sun.sun_path); /* of somebody who was killed: the slot is ours */
+	setsockopt(sh->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+	setsockopt(sh->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return bind(sh->fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ? -errno : 0;
+}
+
+/* ---- joining and leaving ---- */
+
+static void share_close(struct roce_share *sh)
+{
+	if (sh->fd >= 0)
+		close(sh->fd);
+	if (sh->file)
+		munmap(sh->file, sizeof(*sh->file));
+	if (sh->file_fd >= 0)
+		close(sh->file_fd); /* and with it the locks */
+	sh->fd = sh->file_fd = -1;
+	sh->file = NULL;
+	sh->slot = 0;
+}
+
+static int take_slot(struct roce_share *sh)
+{
+	u32 i, slot;
+
+	for (i = 0; i < ROCE_SLOTS; i++) {
+		slot = (sh->file->next + i) % ROCE_SLOTS + 1;
+		if (is_used(sh->file, slot) || byte_lock(sh->file_fd, slot, F_WRLCK))
+			continue;
+		sh->file->next = slot;
+		sh->slot = slot;
+		return 0;
+	}
+	return -EADDRINUSE;
+}
+
+/* Is the port held by somebody who is not in the books: another user, rdma_rxe, another directory? */
+static int port_taken(struct rackwire_roce_dev *dev)
+{
+	struct sockaddr_in6 name;
+	socklen_t len = roce_addr_to(dev->local, dev->config.udp_port, dev->scope, dev->family, &name);
+	int fd = socket(dev->family, SOCK_DGRAM | SOCK_CLOEXEC, 0), off = 0, err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (dev->family == AF_INET6 && dev->wildcard)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, (struct sockaddr *)&name, len) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
+{
+	struct roce_share *sh = &dev->share;
+	u32 i, others = 0;
+	int err;
+
+	sh->fd = sh->file_fd = -1;
+	err = share_directory(dev);
+	if (!err)
+		err = books_open(sh);
+	if (err) {
+		share_close(sh);
+		if (err == -EAGAIN || err == -EACCES)
+			return roce_fail(error, length, -EADDRINUSE, "another device has been opening for seconds");
+		return 0; /* nowhere to meet others: alone */
+	}
+	purge(sh);
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		others += is_used(sh->file, i);
+	if (!others) {
+		err = port_taken(dev);
+		if (err) {
+			share_close(sh);
+			return err;
+		}
+	}
+	err = take_slot(sh);
+	if (!err)
+		err = unix_open(sh);
+	if (err) {
+		share_close(sh);
+		return err == -EADDRINUSE ? roce_fail(error, length, err, "%d devices share UDP port %u already",
+						      ROCE_SLOTS, dev->config.udp_port) : err;
+	}
+	return 0;
+}
+
+int roce_share_joined(struct rackwire_roce_dev *dev, bool ok)
+{
+	struct roce_share *sh = &dev->share;
+	struct share_slot *mine;
+	int err = 0;
+
+	if (!sh->slot)
+		return 0;
+	if (ok) {
+		mine = &sh->file->slots[sh->slot];
+		memset(mine, 0, sizeof(*mine));
+		memcpy(mine->addr, dev->local, 16);
+		mine->scope = dev->scope;
+		mine->family = (u16)dev->family;
+		mine->wildcard = dev->wildcard;
+		mine->index = group_size(sh->file, mine);
+		sh->doorbell = 0;
+		__atomic_store_n(&sh->file->used[sh->slot], 1, __ATOMIC_RELEASE);
+		if (mine->index)
+			err = steer(dev);
+	}
+	books_unlock(sh);
+	return err;
+}
+
+void roce_share_leave(struct rackwire_roce_dev *dev)
+{
+	struct roce_share *sh = &dev->share;
+	struct sockaddr_un sun;
+	bool locked;
+
+	if (sh->slot && is_used(sh->file, sh->slot)) {
+		locked = !books_lock(sh, true);
+		purge(sh);
+		group_remove(sh->file, sh->slot);
+		/* The program outlives the socket it was attached through. */
+		if (dev->fd >= 0 && group_size(sh->file, &sh->file->slots[sh->slot]))
+			steer(dev);
+		if (!slot_address(sh, sh->slot, &sun))
+			unlink(sun.sun_path);
+		if (dev->fd >= 0)
+			close(dev->fd);
+		dev->fd = -1;
+		if (locked)
+			books_unlock(sh);
+	} else if (sh->slot && !slot_address(sh, sh->slot, &sun)) {
+		unlink(sun.sun_path);
+	}
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+	share_close(sh);
+}
+
+u32 roce_share_processes(struct rackwire_roce_dev *dev)
+{
+	struct roce_share *sh = &dev->share;
+	u32 i, n = 1;
+
+	for (i = 1; sh->slot && i <= ROCE_SLOTS; i++)
+		n += i != sh->slot && is_used(sh->file, i) &&
+		     overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]) && byte_locked(sh->file_fd, i);
+	return n;
+}
+
+/* ---- whose packet is it? ---- */
+
+static bool bit_get(const u8 *bits, u32 n)
+{
+	return __atomic_load_n(&bits[n / 8], __ATOMIC_RELAXED) >> n % 8 & 1;
+}
+
+static void bit_set(u8 *bits, u32 n, bool on)
+{
+	if (on)
+		__atomic_or_fetch(&bits[n / 8], (u8)(1 << n % 8), __ATOMIC_RELAXED);
+	else
+		__atomic_and_fetch(&bits[n / 8], (u8)~(1 << n % 8), __ATOMIC_RELAXED);
+}
+
+/* Who listens there: better on this very address than on all, better now than once. */
+static u32 listener(const struct roce_share *sh, u16 port, const u8 dst[16])
+{
+	u32 best = sh->slot, best_rank = 0, i, rank;
+
+	for (i = 1; i <= ROCE_SLOTS; i++) {
+		const struct share_slot *s = &sh->file->slots[i];
+
+		if (!is_used(sh->file, i) || !(s->wildcard || !memcmp(s->addr, dst, 16)))
+			continue;
+		if (bit_get(s->listens, port))
+			rank = 5;
+		else if (bit_get(s->listened, port))
+			rank = 2;
+		else
+			continue;
+		rank += !s->wildcard + (i == sh->slot && rank == 5);
+		if (rank > best_rank) {
+			best_rank = rank;
+			best = i;
+		}
+	}
+	return best;
+}
+
+u32 roce_share_target(struct rackwire_roce_dev *dev, const u8 *packet, u32 len, const u8 dst[16])
+{
+	const struct roce_share *sh = &dev->share;
+	u32 slot = packet[5];
+	struct roce_cm cm;
+	int port;
+
+	if (slot == sh->slot)
+		return slot;
+	if (!slot && roce_get24(packet + 5) == ROCE_QP_CM && packet[0] == ROCE_UD_SEND_ONLY &&
+	    len == ROCE_BTH_LEN + ROCE_DETH_LEN + ROCE_MAD_LEN &&
+	    !roce_cm_decode(&cm, packet + ROCE_BTH_LEN + ROCE_DETH_LEN, ROCE_MAD_LEN)) {
+		if (cm.type == ROCE_CM_REQ) {
+			port = roce_service_port(cm.u.req.service_id);
+			return port < 0 ? sh->slot : listener(sh, (u16)port, dst);
+		}
+		slot = cm.u.ids.remote_comm_id >> 24;
+	}
+	return slot && slot <= ROCE_SLOTS && is_used(sh->file, slot) ? slot : sh->slot;
+}
+
+/* ---- handing over ---- */
+
+static int hand_over(struct rackwire_roce_dev *dev, u32 slot, const struct message *m, const u8 *data, u32 len)
+{
+	struct iovec iov[2] = { { (void *)m, sizeof(*m) }, { (void *)data, len } };
+	struct sockaddr_un sun;
+	struct msghdr msg = { .msg_name = &sun, .msg_namelen = sizeof(sun), .msg_iov = iov, .msg_iovlen = len ? 2 : 1 };
+
+	if (slot_address(&dev->share, slot, &sun))
+		return -ENAMETOOLONG;
+	if (sendmsg(dev->share.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	__atomic_add_fetch(&dev->share.file->slots[slot].doorbell, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/*
+ * @slot is gone, or (@misled) alive and the kernel gave us what the program should
+ * have given to it: its place in the group is in truth ours, unless the books are behind.
+ */
+static void repair(struct rackwire_roce_dev *dev, u32 slot, bool misled)
+{
+	struct roce_share *sh = &dev->share;
+	struct share_slot *mine = &sh->file->slots[sh->slot], *other = &sh->file->slots[slot];
+	u32 index;
+
+	if (!same_group(mine, other) || dev->now < sh->repaired_at + REPAIR_NS ||
+	    dev->now < sh->file->changed_at + REPAIR_NS || books_lock(sh, false))
+		return;
+	sh->repaired_at = dev->now;
+	if (!purge(sh) && misled && is_used(sh->file, slot)) {
+		index = other->index;
+		other->index = mine->index;
+		mine->index = index;
+	}
+	steer(dev);
+	books_unlock(sh);
+}
+
+void roce_share_forward(struct rackwire_roce_dev *dev, u32 slot, const struct roce_path *path, u8 ecn, u32 segment,
+			const u8 *data, u32 len, bool hint)
+{
+	struct message m = { .magic = MAGIC, .kind = MESSAGE_PACKETS, .ecn = ecn, .segment = segment, .path = *path };
+	int err = hand_over(dev, slot, &m, data, len);
+
+	if (err)
+		dev->stats.rx_dropped++;
+	else
+		dev->stats.forwarded += (len + segment - 1) / segment;
+	if (err == -ECONNREFUSED || err == -ENOENT || (hint && data[5] == slot))
+		repair(dev, slot, !err);
+}
+
+void roce_share_unreachable(struct rackwire_roce_dev *dev, const struct roce_path *path, int error, u64 mark)
+{
+	struct message m = { .magic = MAGIC, .kind = MESSAGE_UNREACHABLE, .error = error, .mark = mark, .path = *path };
+	const struct roce_share *sh = &dev->share;
+	u32 i;
+
+	if (!sh->slot || dev->now < sh->broadcast_at + BROADCAST_NS)
+		return;
+	dev->share.broadcast_at = dev->now;
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		if (i != sh->slot && is_used(sh->file, i) && overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]))
+			hand_over(dev, i, &m, NULL, 0);
+}
+
+bool roce_share_waiting(const struct rackwire_roce_dev *dev)
+{
+	const struct roce_share *sh = &dev->share;
+
+	return sh->slot && __atomic_load_n(&sh->file->slots[sh->slot].doorbell, __ATOMIC_ACQUIRE) != sh->doorbell;
+}
+
+/* Only root and we ourselves can reach the socket; who sent is checked all the same. */
+static bool from_us(struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	struct ucred cred;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+			return cred.uid == geteuid() || !cred.uid;
+		}
+	return false;
+}
+
+static void take_message(struct rackwire_roce_dev *dev, const struct message *m, const u8 *data, u32 len)
+{
+	struct roce_rxpkt pkt = { .ecn = m->ecn, .path = m->path };
+	u32 offset, n;
+
+	if (m->kind == MESSAGE_UNREACHABLE && m->error < 0 && roce_mark_is_ours(dev, m->mark))
+		roce_unreachable(dev->core, dev->now, &m->path, m->error);
+	if (m->kind != MESSAGE_PACKETS)
+		return;
+	for (offset = 0; offset < len; offset += n) {
+		n = (u32)roce_min(m->segment, len - offset);
+		if (n < ROCE_BTH_LEN + ROCE_ICRC_LEN)
+			break;
+		pkt.data = data + offset;
+		pkt.len = n - ROCE_ICRC_LEN;
+		roce_rx(dev->core, dev->now, &pkt);
+	}
+}
+
+u32 roce_share_receive(struct rackwire_roce_dev *dev)
+{
+	u8 control[CMSG_SPACE(sizeof(struct ucred)) + 64] __attribute__((aligned(8)));
+	struct roce_share *sh = &dev->share;
+	struct message m;
+	struct iovec iov[2] = { { &m, sizeof(m) }, { dev->rx.memory, ROCE_RX_BUFFER } };
+	u32 i;
+
+	for (i = 0; i < RX_MAX; i++) {
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = control,
+				      .msg_controllen = sizeof(control) };
+		u32 rung = __atomic_load_n(&sh->file->slots[sh->slot].doorbell, __ATOMIC_ACQUIRE);
+		ssize_t n = recvmsg(sh->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+		if (n < 0) {
+			sh->doorbell = rung;
+			break;
+		}
+		if (n < (ssize_t)sizeof(m) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !from_us(&msg) ||
+		    m.magic != MAGIC || (m.kind == MESSAGE_PACKETS && !m.segment)) {
+			dev->stats.rx_malformed++;
+			continue;
+		}
+		take_message(dev, &m, dev->rx.memory, (u32)n - (u32)sizeof(m));
+	}
+	return i;
+}
+
+/* ---- listeners ---- */
+
+int roce_share_listen(struct rackwire_roce_dev *dev, u16 port)
+{
+	struct roce_share *sh = &dev->share;
+	struct share_slot *mine;
+	int err;
+	u32 i;
+
+	if (!sh->slot)
+		return 0;
+	err = books_lock(sh, true);
+	if (err)
+		return err;
+	mine = &sh->file->slots[sh->slot];
+	for (i = 1; i <= ROCE_SLOTS && !err; i++)
+		if (i != sh->slot && is_used(sh->file, i) && overlap(&sh->file->slots[i], mine) &&
+		    bit_get(sh->file->slots[i].listens, port) && byte_locked(sh->file_fd, i))
+			err = -EADDRINUSE;
+	if (!err)
+		bit_set(mine->listens, port, true);
+	books_unlock(sh);
+	return err;
+}
+
+void roce_share_unlisten(struct rackwire_roce_dev *dev, u16 port)
+{
+	struct roce_share *sh = &dev->share;
+
+	if (!sh->slot)
+		return;
+	bit_set(sh->file->slots[sh->slot].listens, port, false);
+	bit_set(sh->file->slots[sh->slot].listened, port, true);
+}
