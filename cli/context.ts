@@ -4,6 +4,7 @@
 import { RackwireError } from "../lib/ffi/errors.ts";
 import { type HostFacts, hostFacts } from "../lib/host/facts.ts";
 import type { DcpimService } from "./commands/dcpim/client.ts";
+import type { KrpingService } from "./commands/krping/run.ts";
 import { COLOURED, PLAIN, type Style } from "./output/style.ts";
 
 export interface Output {
@@ -21,6 +22,8 @@ export interface Context {
   hostFacts(): HostFacts;
   /** What the dcPIM commands run; the C library unless given. */
   dcpim?: DcpimService;
+  /** Likewise of the krping commands. */
+  krping?: KrpingService;
 }
 
 /** Ends a command with status 130; its summary has been printed by then. */

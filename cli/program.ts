@@ -6,6 +6,7 @@ import { RackwireError } from "../lib/ffi/errors.ts";
 import { registerCompletions } from "./commands/completions.ts";
 import { fromPrototypeOrder, registerDcpim } from "./commands/dcpim/index.ts";
 import { registerDoctor } from "./commands/doctor.ts";
+import { fromCommaString, registerKrping } from "./commands/krping/index.ts";
 import type { Context } from "./context.ts";
 import { withExamples } from "./options/groups.ts";
 
@@ -17,6 +18,7 @@ export type Register = (program: Command, context: Context) => void;
 /** Every command; a new one is a line here. */
 const COMMANDS: Register[] = [
   registerDcpim,
+  registerKrping,
   registerDoctor,
 ];
 
@@ -47,8 +49,8 @@ export function buildProgram(context: Context): Command {
   withExamples(program, [
     ["rackwire dcpim server", "serve pings, streams and messages over dcPIM"],
     ["rackwire dcpim ping 127.0.0.1:4000", "measure round trips to it"],
+    ["rackwire krping client 10.0.0.2:9999 --validate", "ping by RDMA, also where there is no RDMA hardware"],
     ["rackwire doctor", "what this machine can run, and why the rest cannot"],
-    ["source <(rackwire completions bash)", "complete commands and options in this shell"],
   ]);
   for (const register of COMMANDS) register(program, context);
   // Last, for it walks the tree.
@@ -91,7 +93,7 @@ export function reportError(error: unknown, context: Context): number {
 /** Runs one command line and returns its exit status: 0, 1, 2, 3 or 130. */
 export async function run(args: readonly string[], context: Context): Promise<number> {
   try {
-    await buildProgram(context).parseAsync(fromPrototypeOrder(args), { from: "user" });
+    await buildProgram(context).parseAsync(fromCommaString(fromPrototypeOrder(args)), { from: "user" });
     return 0;
   } catch (error) {
     return reportError(error, context);

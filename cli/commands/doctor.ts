@@ -51,6 +51,7 @@ function machineText(facts: HostFacts, style: Style): string {
       ) ||
       "none",
     ],
+    ["RDMA devices", facts.rdma.devices.join(", ") || "none"],
     ["Deno", facts.deno],
     [
       "libraries",

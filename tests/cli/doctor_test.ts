@@ -29,10 +29,11 @@ function machine(): HostFacts {
     },
     sysctl: { "net.core.rmem_max": 212_992, "net.core.wmem_max": null },
     interfaces: [{ name: "eth0", mtu: 1500, up: true }, { name: "eth1", mtu: null, up: false }],
-    rdma: { devices: [] },
+    rdma: { devices: ["rxe0"] },
     libraries: [
       { name: "host", path: "/x/librackwire_host.so", present: true },
       { name: "dcpim", path: "/x/librackwire_dcpim.so", present: true },
+      { name: "krping", path: "/x/librackwire_krping.so", present: true },
     ],
     deno: "2.9.6",
   };
@@ -57,6 +58,7 @@ function poorMachine(): HostFacts {
       receive_buffer_beyond_limit: "EPERM",
     },
     interfaces: [],
+    rdma: { devices: [] },
   };
 }
 
@@ -87,6 +89,8 @@ Deno.test("doctor --json is one document with a schema", async () => {
   assert.deepEqual(document.engines.map((e: { engine: string; works: boolean }) => [e.engine, e.works]), [
     ["udp", true],
     ["raw", false],
+    ["verbs", false],
+    ["soft", true],
   ]);
   assert.match(document.engines[1].why, /CAP_NET_RAW/);
 });
