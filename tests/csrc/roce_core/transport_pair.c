@@ -113,11 +113,14 @@ static void collect(struct pair *p, u32 i)
 	struct roce_event ev;
 	int n;
 
-	while (roce_poll_event(s->dev, &ev))
+	while (roce_poll_event(s->dev, &ev)) {
+		if (ev.kind == ROCE_EV_CQ)
+			s->cq_events++;
 		if (ev.kind == ROCE_EV_QP) {
 			s->qp_errors++;
 			s->error = ev.error;
 		}
+	}
 	n = roce_poll_cq(s->scq, s->send + s->nsend, WC_MAX - s->nsend);
 	s->nsend += n > 0 ? (u32)n : 0;
 	n = roce_poll_cq(s->rcq, s->recv + s->nrecv, WC_MAX - s->nrecv);

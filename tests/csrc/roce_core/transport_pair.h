@@ -10,7 +10,7 @@
 #include "roce/core/roce_wire.h"
 
 #define BUFFER (1u << 20)
-#define WC_MAX 256
+#define WC_MAX 256 /* all a test may collect */
 
 #define CHECK(cond)                                                                             \
 	do {                                                                                    \
@@ -29,7 +29,7 @@ struct side {
 	u8 *buf; /* BUFFER bytes, all of them in mr */
 	struct rackwire_roce_wc send[WC_MAX], recv[WC_MAX]; /* completions so far */
 	u32 nsend, nrecv;
-	u32 qp_errors; /* ROCE_EV_QP */
+	u32 qp_errors, cq_events;
 	int error;
 };
 

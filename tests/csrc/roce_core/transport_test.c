@@ -92,11 +92,657 @@ static void atomics__execute(void)
 	pair_close(&p);
 }
 
+/* ---- loss ---- */
+
+static u64 dice(struct pair *p)
+{
+	p->count = p->count * 6364136223846793005ull + 1442695040888963407ull;
+	return p->count >> 33;
+}
+
+static enum verdict lossy(struct pair *p, struct wire_pkt *pkt)
+{
+	u64 r = dice(p) % 100;
+
+	(void)pkt;
+	return r < 4 ? DROP : r < 8 ? TWICE : PASS;
+}
+
+/* SENDs, WRITEs, READs and additions, all at once, over a wire that loses and doubles. */
+static void loss__is_repaired(void)
+{
+	static struct pair p;
+	u32 round, i, n;
+	u64 sum;
+
+	for (round = 0; round < 60; round++) {
+		pair_defaults(&p);
+		p.cfg.window = 4096 << round % 5;
+		p.cfg.ack_every = 1 + round % 7;
+		p.link[0].max_rd_atomic = p.link[1].max_dest_rd_atomic = 1 + round % 4;
+		p.link[0].retry_count = 7;
+		p.link[0].ack_timeout = 17;
+		p.count = round;
+		p.filter = lossy;
+		pair_open(&p);
+		pair_fill(&p, 0, 0, 200000, round);
+		pair_fill(&p, 1, 500000, 100000, round + 1000);
+		for (i = 0, n = 0, sum = 0; i < 10; i++) {
+			struct rackwire_roce_send_wr add = pair_wr(RACKWIRE_ROCE_WR_ATOMIC_FETCH_AND_ADD, n + 3);
+			u32 len = 1 + (u32)(dice(&p) % 10000);
+
+			pair_recv(&p, 1, i, i * 10000, 10000);
+			CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_SEND, n++), i * 10000, len, 0));
+			CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, n++), 100000 + i * 10000, 10000,
+					 100000 + i * 10000));
+			CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_READ, n++), 500000 + i * 10000, 10000,
+					 500000 + i * 10000));
+			add.compare_add = i + 1;
+			CHECK(!pair_send(&p, 0, add, 700000 + i * 8, 8, 700000));
+			n++;
+		}
+		pair_run(&p, 60000000000ull);
+		CHECK(p.side[0].nsend == n && p.side[1].nrecv == 10 && !p.side[0].qp_errors && !p.side[1].qp_errors);
+		for (i = 0; i < p.side[0].nsend; i++)
+			CHECK(OK(p.side[0].send[i], i));
+		for (i = 0; i < p.side[1].nrecv; i++) {
+			CHECK(OK(p.side[1].recv[i], i));
+			CHECK(pair_same(&p, i * 10000, i * 10000, p.side[1].recv[i].byte_len));
+		}
+		CHECK(pair_same(&p, 100000, 100000, 100000));
+		CHECK(pair_same(&p, 500000, 500000, 100000));
+		for (i = 0; i < 10; i++) {
+			CHECK(*(u64 *)(p.side[0].buf + 700000 + i * 8) == sum);
+			sum += i + 1;
+		}
+		CHECK(*(u64 *)(p.side[1].buf + 700000) == sum);
+		pair_close(&p);
+	}
+}
+
+static enum verdict lose_all(struct pair *p, struct wire_pkt *pkt)
+{
+	(void)p;
+	(void)pkt;
+	return DROP;
+}
+
+static void silence__ends_in_retry_error(void)
+{
+	struct pair p;
+	u64 before;
+	u32 i;
+
+	pair_defaults(&p);
+	p.filter = lose_all;
+	p.link[0].retry_count = 3;
+	pair_open(&p);
+	before = p.now;
+	for (i = 0; i < 5; i++)
+		CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_SEND, i), 0, 10, 0));
+	pair_run(&p, 4 * roce_timeout_ns(14) - 1);
+	CHECK(p.side[0].nsend == 0 && roce_qp_state(p.side[0].qp) == RACKWIRE_ROCE_QP_RTS);
+	pair_run(&p, 1);
+	CHECK(p.side[0].nsend == 5 && p.side[0].send[0].status == RACKWIRE_ROCE_WC_RETRY_EXC_ERR);
+	for (i = 1; i < 5; i++)
+		CHECK(p.side[0].send[i].status == RACKWIRE_ROCE_WC_WR_FLUSH_ERR && p.side[0].send[i].wr_id == i);
+	CHECK(p.side[0].qp_errors == 1 && p.side[0].error == -ETIMEDOUT);
+	CHECK(p.now == before + 4 * roce_timeout_ns(14));
+	pair_close(&p);
+}
+
+static enum verdict lose_first_atomic_ack(struct pair *p, struct wire_pkt *pkt)
+{
+	return pkt->h.opcode == ROCE_ATOMIC_ACK && !p->count++ ? DROP : PASS;
+}
+
+static void atomic__executes_once(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_ATOMIC_FETCH_AND_ADD, 1);
+	struct rackwire_roce_qp_stats stats;
+
+	pair_defaults(&p);
+	p.filter = lose_first_atomic_ack;
+	pair_open(&p);
+	wr.compare_add = 5;
+	CHECK(!pair_send(&p, 0, wr, 0, 8, 0));
+	pair_run(&p, 1000000000);
+	CHECK(p.side[0].nsend == 1 && OK(p.side[0].send[0], 1));
+	CHECK(*(u64 *)p.side[1].buf == 5 && *(u64 *)p.side[0].buf == 0);
+	roce_qp_stats(p.side[1].qp, &stats);
+	CHECK(stats.duplicates_rx == 1 && p.count == 2);
+	pair_close(&p);
+}
+
+static enum verdict lose_third_response(struct pair *p, struct wire_pkt *pkt)
+{
+	if (pkt->h.opcode == ROCE_READ_REQUEST && p->count > 3)
+		CHECK(pkt->h.dma_len == 10000 - 2 * 1024); /* from what is missing on, no more */
+	return roce_op(pkt->h.opcode) & ROCE_OP_READ_RESP && ++p->count == 3 ? DROP : PASS;
+}
+
+static void read__is_repeated_in_part(void)
+{
+	struct pair p;
+
+	pair_defaults(&p);
+	p.filter = lose_third_response;
+	pair_open(&p);
+	pair_fill(&p, 1, 0, 10000, 1);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_READ, 1), 0, 10000, 0));
+	pair_settle(&p); /* without a timeout */
+	CHECK(p.side[0].nsend == 1 && OK(p.side[0].send[0], 1) && pair_same(&p, 0, 0, 10000));
+	pair_close(&p);
+}
+
+static enum verdict lose_third_request(struct pair *p, struct wire_pkt *pkt)
+{
+	return pkt->from == 0 && ++p->count == 3 ? DROP : PASS;
+}
+
+static void gap__draws_one_nak(void)
+{
+	struct pair p;
+	struct rackwire_roce_qp_stats stats;
+
+	pair_defaults(&p);
+	p.filter = lose_third_request;
+	pair_open(&p);
+	pair_fill(&p, 0, 0, 20000, 1);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1), 0, 20000, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 1 && OK(p.side[0].send[0], 1) && pair_same(&p, 0, 0, 20000));
+	roce_qp_stats(p.side[1].qp, &stats);
+	CHECK(stats.seq_nak_tx == 1);
+	roce_qp_stats(p.side[0].qp, &stats);
+	CHECK(stats.seq_nak_rx == 1 && stats.timeouts == 0 && stats.rtx_packets == 18);
+	pair_close(&p);
+}
+
+/* ---- receiver not ready ---- */
+
+static void rnr__waits_for_a_receive(void)
+{
+	struct pair p;
+	struct rackwire_roce_qp_stats stats;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_fill(&p, 0, 0, 3000, 1);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_SEND, 1), 0, 3000, 0));
+	pair_run(&p, 3 * roce_rnr_ns(12));
+	CHECK(p.side[0].nsend == 0);
+	pair_recv(&p, 1, 2, 0, 4096);
+	pair_run(&p, roce_rnr_ns(12));
+	CHECK(p.side[0].nsend == 1 && OK(p.side[0].send[0], 1) && pair_same(&p, 0, 0, 3000));
+	roce_qp_stats(p.side[0].qp, &stats);
+	CHECK(stats.rnr_nak_rx == 4 && stats.seq_nak_rx == 0);
+	pair_close(&p);
+}
+
+static void rnr__ends_after_its_retries(void)
+{
+	struct pair p;
+
+	pair_defaults(&p);
+	p.link[0].rnr_retry_count = 2;
+	pair_open(&p);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_SEND, 1), 0, 10, 0));
+	pair_run(&p, 2 * roce_rnr_ns(12) - 1);
+	CHECK(p.side[0].nsend == 0);
+	pair_run(&p, 1);
+	CHECK(p.side[0].nsend == 1 && p.side[0].send[0].status == RACKWIRE_ROCE_WC_RNR_RETRY_EXC_ERR);
+	pair_close(&p);
+}
+
+/* ---- refusal ---- */
+
+static void key__must_be_right(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 2);
+	struct rackwire_roce_dev_stats stats;
+	u32 i;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_recv(&p, 1, 50, 0, 100);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1), 0, 100, 0));
+	wr.rkey = roce_mr_key(p.side[1].mr) ^ 1;
+	CHECK(!pair_send(&p, 0, wr, 0, 100, 0));
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 3), 0, 100, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 3 && OK(p.side[0].send[0], 1));
+	CHECK(p.side[0].send[1].status == RACKWIRE_ROCE_WC_REM_ACCESS_ERR);
+	CHECK(p.side[0].send[2].status == RACKWIRE_ROCE_WC_WR_FLUSH_ERR);
+	CHECK(p.side[1].nrecv == 1 && p.side[1].recv[0].status == RACKWIRE_ROCE_WC_WR_FLUSH_ERR);
+	roce_dev_stats(p.side[1].dev, &stats);
+	CHECK(stats.rx_refused == 1);
+	for (i = 0; i < 2; i++)
+		CHECK(roce_qp_state(p.side[i].qp) == RACKWIRE_ROCE_QP_ERR && p.side[i].error == -EACCES);
+	pair_close(&p);
+}
+
+/* One byte too far at either end, and lengths that wrap around. */
+static void bounds__hold(void)
+{
+	static const struct { s64 off; u32 len; } bad[] = {
+		{ -1, 1 }, { -1, 2 }, { BUFFER, 1 }, { BUFFER - 10, 11 }, { 0, BUFFER + 1 }, { 0, 0x80000000u },
+		{ -0x7fffffff, 0x80000000u },
+	};
+	struct pair p;
+	u32 i;
+
+	for (i = 0; i < 3 * sizeof(bad) / sizeof(bad[0]); i++) {
+		struct roce_pkt h = { .opcode = ROCE_READ_REQUEST, .ackreq = true };
+		u8 payload[1024] = { 0 };
+		u32 len = 0;
+
+		pair_defaults(&p);
+		pair_open(&p);
+		h.psn = p.link[0].sq_psn;
+		h.rkey = roce_mr_key(p.side[1].mr);
+		h.va = (u64)(uintptr_t)p.side[1].buf + (u64)bad[i / 3].off;
+		h.dma_len = bad[i / 3].len;
+		if (i % 3 == 1) {
+			len = h.dma_len > 1024 ? 1024 : h.dma_len;
+			h.opcode = h.dma_len > 1024 ? ROCE_WRITE_FIRST : ROCE_WRITE_ONLY;
+		} else if (i % 3 == 2) {
+			h.opcode = ROCE_FETCH_ADD;
+			h.va = (h.va | 7) + 1 + (bad[i / 3].off < 0 ? (u64)-16 : BUFFER);
+		}
+		pair_inject(&p, 1, &h, payload, len);
+		CHECK(p.side[1].error == -EACCES);
+		pair_close(&p);
+	}
+}
+
+static void order__of_first_middle_last(void)
+{
+	static const u8 bad[] = { ROCE_SEND_MIDDLE, ROCE_SEND_LAST, ROCE_SEND_LAST_IMM, ROCE_SEND_LAST_INV,
+				  ROCE_WRITE_MIDDLE, ROCE_WRITE_LAST, ROCE_WRITE_LAST_IMM };
+	struct pair p;
+	u8 payload[1024] = { 0 };
+	u32 i;
+
+	for (i = 0; i < sizeof(bad); i++) {
+		struct roce_pkt h = { .opcode = bad[i] };
+
+		pair_defaults(&p);
+		pair_open(&p);
+		pair_recv(&p, 1, 1, 0, 4096);
+		h.psn = p.link[0].sq_psn;
+		pair_inject(&p, 1, &h, payload, 1024);
+		CHECK(p.side[1].error == -EPROTO);
+		pair_close(&p);
+	}
+	/* A READ in the middle of a message. */
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_recv(&p, 1, 1, 0, 4096);
+	{
+		struct roce_pkt h = { .opcode = ROCE_SEND_FIRST };
+
+		h.psn = p.link[0].sq_psn;
+		pair_inject(&p, 1, &h, payload, 1024);
+		CHECK(!p.side[1].error);
+		h.opcode = ROCE_READ_REQUEST;
+		h.psn++;
+		pair_inject(&p, 1, &h, NULL, 0);
+		CHECK(p.side[1].error == -EPROTO && p.side[1].recv[0].status == RACKWIRE_ROCE_WC_REM_INV_REQ_ERR);
+	}
+	pair_close(&p);
+}
+
+static void send__longer_than_its_receive(void)
+{
+	struct pair p;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_recv(&p, 1, 1, 0, 2000);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_SEND, 1), 0, 2001, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].send[0].status == RACKWIRE_ROCE_WC_REM_INV_REQ_ERR);
+	CHECK(p.side[1].recv[0].status == RACKWIRE_ROCE_WC_LOC_LEN_ERR);
+	CHECK(p.side[1].buf[2000] == 0);
+	pair_close(&p);
+}
+
+static void reads__beyond_what_was_agreed(void)
+{
+	struct pair p;
+	struct roce_pkt h = { .opcode = ROCE_READ_REQUEST, .dma_len = 1 };
+	u32 i;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	h.psn = p.link[0].sq_psn;
+	h.rkey = roce_mr_key(p.side[1].mr);
+	h.va = (u64)(uintptr_t)p.side[1].buf;
+	for (i = 0; i < 5; i++) {
+		CHECK(!p.side[1].error);
+		pair_inject(&p, 1, &h, NULL, 0);
+		h.psn = roce_psn_add(h.psn, 1);
+	}
+	CHECK(p.side[1].error == -EPROTO);
+	pair_close(&p);
+}
+
+/* ---- keys ---- */
+
+static void key__dies_with_send_inv(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_SEND_WITH_INV, 1);
+	u32 old, key;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_recv(&p, 1, 1, 0, 16);
+	old = wr.ex.rkey = roce_mr_key(p.side[1].mr);
+	CHECK(!pair_send(&p, 0, wr, 0, 0, 0));
+	pair_settle(&p);
+	CHECK(OK(p.side[0].send[0], 1) && OK(p.side[1].recv[0], 1));
+	CHECK(p.side[1].recv[0].flags == RACKWIRE_ROCE_WC_WITH_INV && p.side[1].recv[0].ex == old);
+	CHECK(!roce_mr_valid(p.side[1].mr));
+
+	/* The region comes back under a new key; the old one stays dead. */
+	CHECK(!roce_mr_next_key(p.side[1].mr, &key) && key != old);
+	wr = pair_wr(RACKWIRE_ROCE_WR_REG_MR, 2);
+	wr.ex.reg.mr = p.side[1].mr;
+	wr.ex.reg.key = key;
+	wr.ex.reg.access = RACKWIRE_ROCE_LOCAL_WRITE | RACKWIRE_ROCE_REMOTE_WRITE;
+	CHECK(!roce_post_send(p.side[1].qp, p.now, &wr, 1, NULL));
+	pair_settle(&p);
+	CHECK(p.side[1].nsend == 1 && OK(p.side[1].send[0], 2) && roce_mr_valid(p.side[1].mr));
+	CHECK(roce_mr_key(p.side[1].mr) == key);
+	p.side[0].buf[0] = 7;
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 3), 0, 1, 9));
+	pair_settle(&p);
+	CHECK(OK(p.side[0].send[1], 3) && p.side[1].buf[9] == 7);
+	wr = pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 4);
+	wr.rkey = old;
+	CHECK(!pair_send(&p, 0, wr, 0, 1, 10));
+	pair_settle(&p);
+	CHECK(p.side[0].send[2].status == RACKWIRE_ROCE_WC_REM_ACCESS_ERR && p.side[1].buf[10] == 0);
+	pair_close(&p);
+}
+
+static void send_inv__of_a_wrong_key(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_SEND_WITH_INV, 1);
+
+	pair_defaults(&p);
+	pair_open(&p);
+	pair_recv(&p, 1, 1, 0, 16);
+	wr.ex.rkey = roce_mr_key(p.side[1].mr) + 1;
+	CHECK(!pair_send(&p, 0, wr, 0, 5, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].send[0].status == RACKWIRE_ROCE_WC_REM_ACCESS_ERR);
+	CHECK(p.side[1].recv[0].status == RACKWIRE_ROCE_WC_LOC_ACCESS_ERR && roce_mr_valid(p.side[1].mr));
+	pair_close(&p);
+}
+
+static void local_inv__waits_for_what_is_under_way(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_LOCAL_INV, 2);
+
+	pair_defaults(&p);
+	p.filter = lose_third_request;
+	pair_open(&p);
+	pair_fill(&p, 0, 0, 20000, 1);
+	wr.ex.rkey = roce_mr_key(p.side[0].mr);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1), 0, 20000, 0));
+	CHECK(!roce_post_send(p.side[0].qp, p.now, &wr, 1, NULL));
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 3), 0, 10, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 3 && OK(p.side[0].send[0], 1) && OK(p.side[0].send[1], 2));
+	CHECK(pair_same(&p, 0, 0, 20000));
+	CHECK(p.side[0].send[2].status == RACKWIRE_ROCE_WC_LOC_PROT_ERR);
+	pair_close(&p);
+}
+
+static enum verdict read_under_way(struct pair *p, struct wire_pkt *pkt)
+{
+	if (roce_op(pkt->h.opcode) & ROCE_OP_READ_RESP && ++p->count == 3)
+		roce_mr_deregister(p->side[1].mr);
+	return PASS;
+}
+
+static void read__stops_when_its_region_goes(void)
+{
+	struct pair p;
+
+	pair_defaults(&p);
+	p.filter = read_under_way;
+	pair_open(&p);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_READ, 1), 0, 100000, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 1 && p.side[0].send[0].status == RACKWIRE_ROCE_WC_REM_ACCESS_ERR && p.count == 3);
+	pair_close(&p);
+}
+
+/* ---- order ---- */
+
+static bool write_seen;
+
+static enum verdict watch_fence(struct pair *p, struct wire_pkt *pkt)
+{
+	(void)p;
+	if (pkt->h.opcode == ROCE_WRITE_ONLY)
+		write_seen = true;
+	if (pkt->h.opcode == ROCE_READ_RESP_LAST)
+		CHECK(!write_seen);
+	return PASS;
+}
+
+static void fence__waits_for_the_read(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 2);
+
+	write_seen = false;
+	pair_defaults(&p);
+	p.filter = watch_fence;
+	pair_open(&p);
+	wr.flags |= RACKWIRE_ROCE_SEND_FENCE;
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_READ, 1), 0, 20000, 0));
+	CHECK(!pair_send(&p, 0, wr, 100, 10, 0));
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 2 && write_seen);
+	pair_close(&p);
+}
+
+static void inline__copies_at_once(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1);
+
+	pair_defaults(&p);
+	pair_open(&p);
+	wr.flags |= RACKWIRE_ROCE_SEND_INLINE;
+	p.side[0].buf[0] = 1;
+	CHECK(!pair_send(&p, 0, wr, 0, 256, 0));
+	p.side[0].buf[0] = 2;
+	CHECK(pair_send(&p, 0, wr, 0, 257, 0) == -EMSGSIZE);
+	wr.opcode = RACKWIRE_ROCE_WR_RDMA_READ;
+	CHECK(pair_send(&p, 0, wr, 0, 1, 0) == -EINVAL);
+	pair_settle(&p);
+	CHECK(p.side[0].nsend == 1 && p.side[1].buf[0] == 1);
+	pair_close(&p);
+}
+
+/* ---- completion queues ---- */
+
+static void cq__overflows(void)
+{
+	struct pair p;
+	struct rackwire_roce_wc wc[8];
+	struct roce_event ev;
+	u32 i;
+
+	pair_defaults(&p);
+	p.cq_entries = 3;
+	pair_open(&p);
+	for (i = 0; i < 4; i++)
+		CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, i), 0, 10, 0));
+	p.filter = NULL;
+	{ /* nobody polls the CQ meanwhile */
+		u8 hdr[ROCE_HDR_MAX], data[2048];
+		struct roce_txpkt tx = { .hdr = hdr };
+
+		for (i = 0; i < 12; i++) {
+			struct roce_rxpkt rx = { .data = data };
+			u32 from = i / 4 % 2, f;
+
+			if (!roce_poll_tx(p.side[from].dev, p.now, &tx))
+				continue;
+			memcpy(data, hdr, tx.hdr_len);
+			rx.len = tx.hdr_len;
+			for (f = 0; f < tx.nfrags; f++) {
+				memcpy(data + rx.len, tx.frags[f].ptr, tx.frags[f].len);
+				rx.len += tx.frags[f].len;
+			}
+			memset(data + rx.len, 0, tx.pad);
+			rx.len += tx.pad;
+			rx.path = p.link[!from].path;
+			roce_rx(p.side[!from].dev, p.now, &rx);
+		}
+	}
+	CHECK(roce_poll_event(p.side[0].dev, &ev) && ev.kind == ROCE_EV_QP && ev.error == -EOVERFLOW);
+	CHECK(roce_poll_cq(p.side[0].scq, wc, 8) == 3);
+	CHECK(roce_poll_cq(p.side[0].scq, wc, 8) == -EOVERFLOW);
+	pair_close(&p);
+}
+
+static void cq__tells_when_armed(void)
+{
+	struct pair p;
+	struct rackwire_roce_send_wr wr = pair_wr(RACKWIRE_ROCE_WR_SEND, 1);
+	u32 i;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	for (i = 0; i < 3; i++)
+		pair_recv(&p, 1, i, 0, 16);
+	CHECK(roce_cq_arm(p.side[1].rcq, true) == 0);
+	CHECK(!pair_send(&p, 0, wr, 0, 10, 0));
+	pair_settle(&p);
+	CHECK(p.side[1].cq_events == 0);
+	wr.flags |= RACKWIRE_ROCE_SEND_SOLICITED;
+	CHECK(!pair_send(&p, 0, wr, 0, 10, 0));
+	pair_settle(&p);
+	CHECK(p.side[1].cq_events == 1);
+	CHECK(!pair_send(&p, 0, wr, 0, 10, 0));
+	pair_settle(&p);
+	CHECK(p.side[1].cq_events == 1 && p.side[1].nrecv == 3);
+	pair_close(&p);
+}
+
+/* ---- congestion, idleness ---- */
+
+static enum verdict mark(struct pair *p, struct wire_pkt *pkt)
+{
+	(void)p;
+	if (pkt->ecn)
+		pkt->ecn = 3;
+	return PASS;
+}
+
+static void marks__slow_the_sender_down(void)
+{
+	struct pair p;
+	struct rackwire_roce_qp_stats stats;
+	u64 start;
+
+	pair_defaults(&p);
+	p.cfg.rate_bps = 10000000000ull;
+	p.filter = mark;
+	pair_open(&p);
+	start = p.now;
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1), 0, 1000000, 0));
+	while (!p.side[0].nsend && p.now < start + 1000000000)
+		pair_run(&p, 10000);
+	CHECK(p.side[0].nsend == 1);
+	CHECK(p.now - start > 1000000); /* 10 Gbit/s would take 800 us */
+	roce_qp_stats(p.side[1].qp, &stats);
+	CHECK(stats.cnp_tx > 3 && stats.cnp_tx <= 1 + (p.now - start) / 50000 && stats.ecn_rx > 900);
+	roce_qp_stats(p.side[0].qp, &stats);
+	CHECK(stats.cnp_rx > 3);
+	pair_close(&p);
+}
+
+static void idle__peer_is_probed(void)
+{
+	struct pair p;
+	struct rackwire_roce_qp_stats stats;
+
+	pair_defaults(&p);
+	p.cfg.keepalive_ns = 1000000000;
+	pair_open(&p);
+	CHECK(!pair_send(&p, 0, pair_wr(RACKWIRE_ROCE_WR_RDMA_WRITE, 1), 0, 10, 0));
+	pair_run(&p, 10000000000ull);
+	roce_qp_stats(p.side[1].qp, &stats);
+	CHECK(stats.duplicates_rx >= 5 && !p.side[0].qp_errors);
+	p.filter = lose_all;
+	pair_run(&p, 3000000000ull);
+	CHECK(p.side[0].error == -ETIMEDOUT && p.side[1].error == -ETIMEDOUT);
+	pair_close(&p);
+}
+
+static void strangers__are_ignored(void)
+{
+	struct pair p;
+	struct roce_pkt h = { .opcode = ROCE_WRITE_ONLY, .dma_len = 4 };
+	struct rackwire_roce_dev_stats stats;
+
+	pair_defaults(&p);
+	pair_open(&p);
+	h.psn = p.link[0].sq_psn;
+	h.rkey = roce_mr_key(p.side[1].mr);
+	h.va = (u64)(uintptr_t)p.side[1].buf;
+	p.link[1].path.peer[15]++;
+	pair_inject(&p, 1, &h, (const u8 *)"evil", 4);
+	p.link[1].path.peer[15]--;
+	roce_dev_stats(p.side[1].dev, &stats);
+	CHECK(stats.rx_unknown_qp == 1 && p.side[1].buf[0] == 0);
+	pair_inject(&p, 1, &h, (const u8 *)"good", 4);
+	CHECK(p.side[1].buf[0] == 'g');
+	pair_close(&p);
+}
+
 static const struct test tests[] = {
 	{ "send__arrives", send__arrives },
 	{ "write__lands", write__lands },
 	{ "read__fetches", read__fetches },
 	{ "atomics__execute", atomics__execute },
+	{ "loss__is_repaired", loss__is_repaired },
+	{ "silence__ends_in_retry_error", silence__ends_in_retry_error },
+	{ "atomic__executes_once", atomic__executes_once },
+	{ "read__is_repeated_in_part", read__is_repeated_in_part },
+	{ "gap__draws_one_nak", gap__draws_one_nak },
+	{ "rnr__waits_for_a_receive", rnr__waits_for_a_receive },
+	{ "rnr__ends_after_its_retries", rnr__ends_after_its_retries },
+	{ "key__must_be_right", key__must_be_right },
+	{ "bounds__hold", bounds__hold },
+	{ "order__of_first_middle_last", order__of_first_middle_last },
+	{ "send__longer_than_its_receive", send__longer_than_its_receive },
+	{ "reads__beyond_what_was_agreed", reads__beyond_what_was_agreed },
+	{ "key__dies_with_send_inv", key__dies_with_send_inv },
+	{ "send_inv__of_a_wrong_key", send_inv__of_a_wrong_key },
+	{ "local_inv__waits_for_what_is_under_way", local_inv__waits_for_what_is_under_way },
+	{ "read__stops_when_its_region_goes", read__stops_when_its_region_goes },
+	{ "fence__waits_for_the_read", fence__waits_for_the_read },
+	{ "inline__copies_at_once", inline__copies_at_once },
+	{ "cq__overflows", cq__overflows },
+	{ "cq__tells_when_armed", cq__tells_when_armed },
+	{ "marks__slow_the_sender_down", marks__slow_the_sender_down },
+	{ "idle__peer_is_probed", idle__peer_is_probed },
+	{ "strangers__are_ignored", strangers__are_ignored },
 };
 
 int main(void)
