@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The invariant CRC at the end of every RoCEv2 packet (IBTA 7.8.1 and A17.3.3):
+ * The invariant CRC at the end of every RoCEv2 packet (IBTA 7.8.1 and annex A17):
  * CRC-32 over the IP and UDP headers with the fields that routers change taken as
  * all ones, and over the packet. docs/krping-wire.md says what is covered.
  *

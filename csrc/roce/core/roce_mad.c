@@ -309,11 +309,10 @@ int roce_cma_decode(struct roce_cma *out, const u8 *priv, u32 len)
 {
 	if (len < ROCE_CMA_LEN)
 		return -EMSGSIZE;
-	if (priv[0] >> 4)
+	if (bits(priv[0], 4, 4))
 		return -EPROTONOSUPPORT;
 	if (priv[1] >> 4 != 4 && priv[1] >> 4 != 6)
 		return -EBADMSG;
-	out->major = bits(priv[0], 4, 4);
 	out->minor = bits(priv[0], 0, 4);
 	out->ip_version = bits(priv[1], 4, 4);
 	out->port = roce_get16(priv + 2);
@@ -324,7 +323,7 @@ int roce_cma_decode(struct roce_cma *out, const u8 *priv, u32 len)
 
 void roce_cma_encode(u8 *priv, const struct roce_cma *cma)
 {
-	priv[0] = in_bits(cma->major, 4, 4) | in_bits(cma->minor, 0, 4);
+	priv[0] = in_bits(cma->minor, 0, 4);
 	priv[1] = in_bits(cma->ip_version, 4, 4);
 	roce_put16(priv + 2, cma->port);
 	memcpy(priv + 4, cma->src, 16);

@@ -232,7 +232,7 @@ static inline int roce_service_port(u64 service_id)
 
 /* The header in front of a REQ's private data. */
 struct roce_cma {
-	u8 major, minor;     /* 4 bits each: 0 and 0 */
+	u8 minor;	     /* 4 bits; the major version is 0 */
 	u8 ip_version;	     /* 4 or 6 */
 	u16 port;	     /* the sender's */
 	u8 src[16], dst[16]; /* IPv4: ::ffff:a.b.c.d here, twelve zero bytes before it on the wire */

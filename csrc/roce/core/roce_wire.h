@@ -12,7 +12,7 @@
 
 #include "roce_types.h"
 
-#define ROCE_UDP_PORT 4791 /* A17.3: the destination port */
+#define ROCE_UDP_PORT 4791 /* the destination port */
 #define ROCE_PKEY_DEFAULT 0xffff
 #define ROCE_QP_CM 1 /* the general services interface, where CM messages go */
 #define ROCE_QKEY_CM 0x80010000u /* what QP 1 answers to, on every device */
@@ -36,11 +36,11 @@
 
 /*
  * A UD receive queue puts 40 bytes before the payload. With IPv4 the last 20
- * of them are the IP header (A17.4.5.1).
+ * of them are the IP header (annex A17).
  */
 #define ROCE_GRH_LEN 40
 
-/* IBTA table 38; the CNP of A17.9.3. */
+/* IBTA table 38; the CNP of annex A17. */
 enum roce_opcode {
 	ROCE_SEND_FIRST = 0x00,
 	ROCE_SEND_MIDDLE = 0x01,
@@ -154,7 +154,7 @@ struct roce_pkt {
 	bool se;     /* solicited event */
 	bool migreq; /* migration state; rxe leaves it clear, other peers may set it */
 	u8 pad;	     /* bytes after the payload, 0..3 */
-	bool fecn;   /* A17: congestion was seen on the way here ... */
+	bool fecn;   /* congestion was seen on the way here ... */
 	bool becn;   /* ... and is reported back (CNP) */
 	bool ackreq;
 	u16 pkey;
@@ -216,7 +216,7 @@ u32 roce_hdr_len(u8 opcode);
 /** roce_opcode_name() - the opcode's name in the documentation, or "?". */
 const char *roce_opcode_name(u8 opcode);
 
-/** roce_pad() - bytes of pad after a payload of @len bytes (IBTA 9.2.4). */
+/** roce_pad() - bytes of pad after a payload of @len bytes. */
 static inline u8 roce_pad(u32 len)
 {
 	return (u8)(-len & 3);

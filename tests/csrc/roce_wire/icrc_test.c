@@ -203,7 +203,8 @@ static void icrc__is_what_zlib_makes_of_the_masked_packet(void)
 		*(v.saddr[10] == 0xff && !v.saddr[0] ? &v4 : &v6) += 1;
 	}
 	fclose(f);
-	TAP_CHECK(!tap_failed);
+	if (tap_failed)
+		return;
 	TAP_CHECK(v4 >= 7 && v6 >= 6);
 }
 

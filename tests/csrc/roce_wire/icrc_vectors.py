@@ -4,6 +4,7 @@
 
 icrc_vectors.py check   compares data/icrc.txt with what they come to; says what differs, status 1 if anything does
 icrc_vectors.py write   renews data/icrc.txt
+icrc_vectors.py pcap FILE...   checks the ICRC of every packet in captures of raw IP or Ethernet, says how many
 
 It knows nothing of the C code.
 """
@@ -85,13 +86,42 @@ def lines():
         yield f"{source} {destination} {sport} 4791 {ident} {flags} {packet.hex()} {icrc(whole).hex()}\n"
 
 
+def captured(path):
+    """IP packets of a little-endian capture file."""
+    data = pathlib.Path(path).read_bytes()
+    magic, link = struct.unpack_from("<I16xI", data)
+    skip = {101: 0, 1: 14}[link]
+    if magic != 0xA1B2C3D4:
+        sys.exit(f"{path}: not a capture file")
+    at = 24
+    while at < len(data):
+        (length,) = struct.unpack_from("<I", data, at + 8)
+        yield data[at + 16 + skip:at + 16 + length]
+        at += 16 + length
+
+
+def check_captures(paths):
+    right = wrong = 0
+    for path in paths:
+        for number, whole in enumerate(captured(path), 1):
+            if icrc(whole[:-4]) == whole[-4:]:
+                right += 1
+                continue
+            wrong += 1
+            print(f"{path}: packet {number}: ICRC {whole[-4:].hex()}, should be {icrc(whole[:-4]).hex()}")
+    print(f"{right} right, {wrong} wrong")
+    return wrong != 0
+
+
 def main():
+    if sys.argv[1:2] == ["pcap"]:
+        return check_captures(sys.argv[2:])
     wanted = HEAD + "".join(lines())
     if sys.argv[1:] == ["write"]:
         VECTORS.write_text(wanted)
         return 0
     if sys.argv[1:] != ["check"]:
-        print("usage: icrc_vectors.py check|write", file=sys.stderr)
+        print("usage: icrc_vectors.py check|write|pcap FILE...", file=sys.stderr)
         return 2
     for number, (have, want) in enumerate(zip(VECTORS.read_text().splitlines() + [""], wanted.splitlines() + [""]), 1):
         if have != want:

@@ -70,7 +70,10 @@ static void sample_packet(int ip, u8 opcode)
 
 	do
 		len = some_packet(&seed, opcode, &pkt, bytes);
-	while (len > 600 || pkt.dest_qpn == ROCE_QP_CM || pkt.src_qpn == ROCE_QP_CM);
+	while (len > 600 || pkt.dest_qpn <= ROCE_QP_CM || pkt.src_qpn == ROCE_QP_CM);
+	/* Random bytes are now and then taken for another protocol by those who look inside. */
+	memset(bytes + pkt.hdr_len, 0x55, pkt.payload_len);
+	memset(bytes + pkt.hdr_len + pkt.payload_len, 0, pkt.pad);
 	printf("{");
 	print_packet(ip, &pkt, bytes, len);
 }
@@ -96,6 +99,8 @@ static void sample_message(int ip, u16 type, bool rdma_cm)
 			memset(cma.dst + 10, 0xff, 2);
 		}
 		roce_cma_encode(priv, &cma);
+		memcpy(cm.u.req.primary.local_gid, cma.src, sizeof(cma.src));
+		memcpy(cm.u.req.primary.remote_gid, cma.dst, sizeof(cma.dst));
 		cm.u.req.service_id = roce_service_id(ROCE_PS_TCP, (u16)rnd(&seed));
 		printf("\"ip_version\":%d,", ip);
 		print_fields("cma", cma_fields(), &cma, 0);
