@@ -33,6 +33,7 @@
 
 #define MAGIC 0x524f4345u /* changes with the layout */
 #define VERSION 1
+#define OPEN_TRIES 16
 #define LOCK_TRIES 200
 #define LOCK_NAP_NS 10000000
 #define REPAIR_NS 20000000ULL
@@ -153,23 +154,31 @@ static void books_unlock(const struct roce_share *sh)
 	byte_lock(sh->file_fd, 0, F_UNLCK);
 }
 
+/* The last one to leave removes the books; who waited for their lock then holds what nobody finds any more. */
+static bool books_current(const char *path, int fd)
+{
+	struct stat held, found;
+
+	return !fstat(fd, &held) && !stat(path, &found) && held.st_ino == found.st_ino && held.st_dev == found.st_dev;
+}
+
+/* Open and lock. Return: 0, or -ESTALE: try again. */
 static int books_open(struct roce_share *sh)
 {
 	struct roce_share_file *file;
 	char path[112];
-	struct stat st;
 	int err;
 
 	snprintf(path, sizeof(path), "%s/books", sh->directory);
 	sh->file_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (sh->file_fd < 0)
-		return -errno;
+		return errno == ENOENT ? -ESTALE : -errno;
 	err = books_lock(sh, true);
 	if (err)
 		return err;
-	if (fstat(sh->file_fd, &st) < 0)
-		return -errno;
-	if (st.st_size < (off_t)sizeof(*file) && ftruncate(sh->file_fd, sizeof(*file)) < 0)
+	if (!books_current(path, sh->file_fd))
+		return -ESTALE;
+	if (ftruncate(sh->file_fd, sizeof(*file)) < 0)
 		return -errno;
 	file = mmap(NULL, sizeof(*file), PROT_READ | PROT_WRITE, MAP_SHARED, sh->file_fd, 0);
 	if (file == MAP_FAILED)
@@ -180,6 +189,15 @@ static int books_open(struct roce_share *sh)
 		file->magic = MAGIC;
 	}
 	return file->magic == MAGIC && file->version == VERSION ? 0 : -EPROTO;
+}
+
+static void books_remove(const struct roce_share *sh)
+{
+	char path[112];
+
+	snprintf(path, sizeof(path), "%s/books", sh->directory);
+	unlink(path);
+	rmdir(sh->directory);
 }
 
 /* ---- the group ---- */
@@ -328,16 +346,30 @@ static int port_taken(struct rackwire_roce_dev *dev)
 	return err;
 }
 
+static u32 others(const struct roce_share *sh)
+{
+	u32 i, n = 0;
+
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		n += i != sh->slot && is_used(sh->file, i);
+	return n;
+}
+
 int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
 {
 	struct roce_share *sh = &dev->share;
-	u32 i, others = 0;
-	int err;
+	u32 i;
+	int err = 0;
 
 	sh->fd = sh->file_fd = -1;
-	err = share_directory(dev);
-	if (!err)
-		err = books_open(sh);
+	for (i = 0; i < OPEN_TRIES; i++) {
+		err = share_directory(dev);
+		if (!err)
+			err = books_open(sh);
+		if (err != -ESTALE)
+			break;
+		share_close(sh);
+	}
 	if (err) {
 		share_close(sh);
 		if (err == -EAGAIN || err == -EACCES)
@@ -345,14 +377,11 @@ int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
 		return 0; /* nowhere to meet others: alone */
 	}
 	purge(sh);
-	for (i = 1; i <= ROCE_SLOTS; i++)
-		others += is_used(sh->file, i);
-	if (!others) {
-		err = port_taken(dev);
-		if (err) {
-			share_close(sh);
-			return err;
-		}
+	err = others(sh) ? 0 : port_taken(dev);
+	if (err) {
+		books_remove(sh);
+		share_close(sh);
+		return err;
 	}
 	err = take_slot(sh);
 	if (!err)
@@ -390,33 +419,34 @@ int roce_share_joined(struct rackwire_roce_dev *dev, bool ok)
 	return err;
 }
 
+static void close_socket(struct rackwire_roce_dev *dev)
+{
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+}
+
 void roce_share_leave(struct rackwire_roce_dev *dev)
 {
 	struct roce_share *sh = &dev->share;
 	struct sockaddr_un sun;
-	bool locked;
 
-	if (sh->slot && is_used(sh->file, sh->slot)) {
-		locked = !books_lock(sh, true);
+	if (sh->slot && !books_lock(sh, true)) {
 		purge(sh);
-		group_remove(sh->file, sh->slot);
-		/* The program outlives the socket it was attached through. */
-		if (dev->fd >= 0 && group_size(sh->file, &sh->file->slots[sh->slot]))
-			steer(dev);
+		if (is_used(sh->file, sh->slot)) {
+			group_remove(sh->file, sh->slot);
+			/* The program outlives the socket it was attached through. */
+			if (dev->fd >= 0 && group_size(sh->file, &sh->file->slots[sh->slot]))
+				steer(dev);
+		}
+		close_socket(dev);
 		if (!slot_address(sh, sh->slot, &sun))
 			unlink(sun.sun_path);
-		if (dev->fd >= 0)
-			close(dev->fd);
-		dev->fd = -1;
-		if (locked)
-			books_unlock(sh);
-	} else if (sh->slot && !slot_address(sh, sh->slot, &sun)) {
-		unlink(sun.sun_path);
+		if (!others(sh))
+			books_remove(sh);
 	}
-	if (dev->fd >= 0)
-		close(dev->fd);
-	dev->fd = -1;
-	share_close(sh);
+	close_socket(dev);
+	share_close(sh); /* and with it the lock */
 }
 
 u32 roce_share_processes(struct rackwire_roce_dev *dev)
