@@ -40,7 +40,7 @@ struct rdma_dev_info {
 	char name[64];	 /* "soft", "rxe0" */
 	uint32_t mtu;	 /* payload of a packet */
 	uint32_t features; /* RDMA_CAN_* */
-	uint32_t max_send_wr, max_rd_atomic;
+	uint32_t max_send_wr, max_rd_atomic, max_cqe;
 	uint64_t max_message, max_mr;
 };
 #define RDMA_CAN_SEND_INV 0x1
@@ -123,7 +123,7 @@ struct rdma_provider {
 		       uint8_t ack_timeout, void *context, struct rdma_id **out);
 	int (*connect)(struct rdma_id *id, struct rdma_qp *qp, const struct rackwire_roce_conn_param *param);
 	int (*accept)(struct rdma_id *id, struct rdma_qp *qp, const struct rackwire_roce_conn_param *param, void *context);
-	int (*reject)(struct rdma_id *id, const void *private_data, uint32_t length);
+	int (*reject)(struct rdma_id *id, const void *private_data, uint32_t length); /* id_destroy() is still due */
 	int (*disconnect)(struct rdma_id *id);
 	void (*id_destroy)(struct rdma_id *id);
 };

@@ -194,10 +194,7 @@ struct rackwire_dcpim_engine {
 	struct dcpim_raw_ports *raw_ports;
 	u64 opened_at;
 
-	pthread_t control_thread;
-	bool control_running;
-	int control_fd, control_stop_fd;
-	char control_path[108];
+	struct rackwire_control *control; /* NULL: none */
 };
 
 /* ---- shard.c: the loop ---- */

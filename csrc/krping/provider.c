@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "provider.h"
+
+#include "rackwire_krping.h"
+
+const struct rdma_provider *rdma_provider_of(uint32_t engine)
+{
+	switch (engine) {
+	case RACKWIRE_KRPING_SOFT:
+		return &rdma_soft;
+	case RACKWIRE_KRPING_VERBS:
+		return &rdma_verbs;
+	default:
+		return NULL;
+	}
+}
