@@ -184,7 +184,7 @@ int rackwire_roce_connect(struct rackwire_roce_dev *dev, struct rackwire_roce_qp
 			  const struct rackwire_roce_conn_param *param, void *context, struct rackwire_roce_cm_id **out);
 int rackwire_roce_accept(struct rackwire_roce_cm_id *id, struct rackwire_roce_qp *qp,
 			 const struct rackwire_roce_conn_param *param, void *context);
-/* Also the handle of a refused request is the application's until rackwire_roce_cm_destroy(). */
+/* Return: 0, and @id is gone with that; -EINVAL, and it is not. */
 int rackwire_roce_reject(struct rackwire_roce_cm_id *id, uint32_t reason, const void *private_data, uint32_t length);
 int rackwire_roce_disconnect(struct rackwire_roce_cm_id *id);
 void rackwire_roce_cm_destroy(struct rackwire_roce_cm_id *id);

@@ -61,7 +61,7 @@ static void announce(struct rackwire_roce_dev *dev)
 	if (dev->cm_fd >= 0)
 		roce_poke(dev->cm_fd);
 	for (l = dev->waiters.next; l != &dev->waiters; l = l->next)
-		if (!roce_container(l, struct roce_waiter, node)->cq)
+		if (roce_container(l, struct roce_waiter, node)->cm)
 			pthread_cond_signal(&roce_container(l, struct roce_waiter, node)->cond);
 	if (dev->app_sleeps)
 		roce_poke(dev->app_fd);
@@ -187,7 +187,7 @@ int rackwire_roce_cm_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cm
 
 	for (;;) {
 		now = rackwire_now_ns();
-		r = roce_wait(dev, NULL, until > now ? until - now : 0);
+		r = roce_wait(dev, NULL, true, until > now ? until - now : 0);
 		if (r <= 0)
 			return r;
 		roce_lock(dev);
@@ -337,8 +337,10 @@ int rackwire_roce_reject(struct rackwire_roce_cm_id *id, uint32_t reason, const 
 	dev->now = rackwire_now_ns();
 	if (id->core)
 		err = roce_cm_reject(id->core, dev->now, reason, private_data, length);
-	if (!err)
-		id->core = NULL;
+	if (!err) {
+		forget_events(dev, id);
+		id_free(id);
+	}
 	dev->tx_pending = true;
 	roce_settle(dev);
 	roce_unlock(dev);

@@ -108,12 +108,11 @@ struct roce_share {
 
 /* ---- the device ---- */
 
-enum roce_ready { ROCE_READY_CQ, ROCE_READY_CM };
-
 struct roce_waiter {
 	struct roce_list node;
 	pthread_cond_t cond;
-	struct rackwire_roce_cq *cq; /* NULL: waits for an event of the connection manager */
+	struct rackwire_roce_cq *cq; /* may be NULL */
+	bool cm; /* waits for events of the connection manager, too */
 };
 
 struct rackwire_roce_dev {
@@ -191,7 +190,7 @@ struct rackwire_roce_qp {
 struct rackwire_roce_cm_id {
 	struct roce_list node;
 	struct rackwire_roce_dev *dev;
-	struct roce_cm_id *core; /* NULL: refused, nothing but the handle is left */
+	struct roce_cm_id *core;
 	struct rackwire_roce_cm_id *listener;
 	void *context;
 	u16 listens; /* port */
@@ -205,8 +204,8 @@ void roce_settle(struct rackwire_roce_dev *dev);
 /* One look at time and socket. Return: packets and messages taken. */
 u32 roce_drive(struct rackwire_roce_dev *dev);
 void roce_events(struct rackwire_roce_dev *dev);
-/* Return: 1, 0 (time), -ECANCELED. @cq NULL: until there is an event of the connection manager. */
-int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 timeout_ns);
+/* For completions (@cq may be NULL) and for events (@cm). Return: as rackwire_roce_wait(). */
+int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, u64 timeout_ns);
 int roce_thread_start(struct rackwire_roce_dev *dev);
 void roce_thread_stop(struct rackwire_roce_dev *dev);
 void roce_thread_call(struct rackwire_roce_dev *dev); /* it is to drive now */

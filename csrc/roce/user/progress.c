@@ -101,7 +101,11 @@ void roce_events(struct rackwire_roce_dev *dev)
 			if (cq->fd >= 0)
 				roce_poke(cq->fd);
 		}
-		for (l = dev->waiters.next; cq->waited && l != &dev->waiters; l = l->next)
+		if (!cq->waited)
+			continue;
+		if (dev->app_sleeps)
+			roce_poke(dev->app_fd); /* it may be that one's */
+		for (l = dev->waiters.next; l != &dev->waiters; l = l->next)
 			if (roce_container(l, struct roce_waiter, node)->cq == cq)
 				pthread_cond_signal(&roce_container(l, struct roce_waiter, node)->cond);
 	}
@@ -180,12 +184,14 @@ static bool sleep_on_socket(struct rackwire_roce_dev *dev, int fd, u64 *sleep_un
 
 /* ---- waiting ---- */
 
-static bool ready(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq)
+static int ready(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm)
 {
+	int found = cm && dev->nevents ? RACKWIRE_ROCE_WAIT_CM : 0;
+
 	/* Arming tells; the event that may follow is for nobody, or for waiters. */
-	if (!cq)
-		return dev->nevents;
-	return roce_cq_arm(cq->core, cq->armed == 1 && !cq->waited);
+	if (cq && roce_cq_arm(cq->core, false))
+		found |= RACKWIRE_ROCE_WAIT_CQ;
+	return found;
 }
 
 static bool take_wake(struct rackwire_roce_dev *dev)
@@ -193,9 +199,9 @@ static bool take_wake(struct rackwire_roce_dev *dev)
 	return __atomic_load_n(&dev->wake, __ATOMIC_RELAXED) && __atomic_exchange_n(&dev->wake, 0, __ATOMIC_ACQUIRE);
 }
 
-static void wait_behind(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 until)
+static void wait_behind(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, u64 until)
 {
-	struct roce_waiter w = { .cq = cq };
+	struct roce_waiter w = { .cq = cq, .cm = cm };
 	struct timespec ts = { (time_t)(until / RACKWIRE_NS_PER_S), (long)(until % RACKWIRE_NS_PER_S) };
 	pthread_condattr_t attr;
 
@@ -224,7 +230,7 @@ static void leave_seat(struct rackwire_roce_dev *dev)
 		roce_thread_call(dev);
 }
 
-int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 timeout_ns)
+int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, u64 timeout_ns)
 {
 	bool busy = dev->config.flags & RACKWIRE_ROCE_BUSY_POLL, look = true;
 	u64 begin, until, spin;
@@ -237,8 +243,8 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 ti
 	if (cq)
 		cq->waited++;
 	for (;;) {
-		r = 1;
-		if (ready(dev, cq))
+		r = ready(dev, cq, cm);
+		if (r)
 			break;
 		r = -ECANCELED;
 		if (take_wake(dev))
@@ -247,7 +253,7 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 ti
 		if (dev->now >= until && !look)
 			break;
 		if (dev->app_sleeps) {
-			wait_behind(dev, cq, until);
+			wait_behind(dev, cq, cm, until);
 			dev->now = rackwire_now_ns();
 			look = false;
 			continue;
@@ -277,6 +283,11 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, u64 ti
 	leave_seat(dev);
 	roce_unlock(dev);
 	return r;
+}
+
+int rackwire_roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, uint64_t timeout_ns)
+{
+	return roce_wait(dev, cq, true, timeout_ns);
 }
 
 void rackwire_roce_wake(struct rackwire_roce_dev *dev)
