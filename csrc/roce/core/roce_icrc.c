@@ -106,11 +106,6 @@ u32 roce_crc32_shift(u32 diff, u32 bytes)
 	return multiply(diff, power(forward, bytes));
 }
 
-u32 roce_crc32_unshift(u32 diff, u32 bytes)
-{
-	return multiply(diff, power(backward, bytes));
-}
-
 /* Where the masked headers lie in struct roce_flow.bytes. */
 #define IP_AT 8
 #define IPV4_LEN 20

@@ -33,9 +33,6 @@ roce_crc32_fn roce_crc32_fast(void);
  */
 u32 roce_crc32_shift(u32 diff, u32 bytes);
 
-/** roce_crc32_unshift() - undo roce_crc32_shift(). */
-u32 roce_crc32_unshift(u32 diff, u32 bytes);
-
 #define ROCE_IP_DF 0x4000 /* in struct roce_flow.ip_frag */
 
 /**

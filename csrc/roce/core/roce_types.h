@@ -46,11 +46,6 @@ static inline u64 roce_after(u64 now, u64 delta)
 	return now + delta < now ? ROCE_NEVER : now + delta;
 }
 
-static inline u32 roce_sat32(u64 v)
-{
-	return v > 0xffffffffu ? 0xffffffffu : (u32)v;
-}
-
 static inline void roce_put16(u8 *p, u16 v)
 {
 	p[0] = (u8)(v >> 8);

@@ -245,7 +245,6 @@ static inline int roce_psn_cmp(u32 a, u32 b)
 
 /* ---- AETH syndromes, IBTA 9.7.5 ---- */
 
-#define ROCE_SYN_KIND 0x60
 #define ROCE_SYN_ACK 0x00     /* low 5 bits: credit code */
 #define ROCE_SYN_RNR_NAK 0x20 /* low 5 bits: timer code */
 #define ROCE_SYN_NAK 0x60     /* low 5 bits: which */

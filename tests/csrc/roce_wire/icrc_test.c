@@ -99,17 +99,15 @@ static void crc32__the_chosen_one_follows_the_definition(void)
 
 static void shift__is_what_bytes_that_follow_do_to_a_difference(void)
 {
-	static const u8 zeros[70000];
+	static u8 bytes[70000];
 
+	fill(&seed, bytes, sizeof(bytes));
 	for (u32 round = 0; round < 300; round++) {
 		u32 a = (u32)rnd(&seed), b = (u32)rnd(&seed);
-		u32 n = below(&seed, 2) ? below(&seed, 64) : below(&seed, sizeof(zeros));
-		u32 after = roce_crc32(a, zeros, n) ^ roce_crc32(b, zeros, n);
+		u32 n = below(&seed, 2) ? below(&seed, 64) : below(&seed, sizeof(bytes));
+		u32 after = roce_crc32(a, bytes, n) ^ roce_crc32(b, bytes, n);
 
 		TAP_CHECK(roce_crc32_shift(a ^ b, n) == after);
-		TAP_CHECK(roce_crc32_unshift(after, n) == (a ^ b));
-		n = (u32)rnd(&seed);
-		TAP_CHECK(roce_crc32_unshift(roce_crc32_shift(a, n), n) == a);
 	}
 }
 
