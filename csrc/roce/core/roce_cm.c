@@ -81,7 +81,7 @@ void cm_timewait(struct roce_cm_id *id, u64 now)
 	cm_qpn_remove(id);
 	id->state = CM_TIMEWAIT;
 	id->cm->timewait++;
-	cm_set_timer(id, roce_after(now, id->cm->cfg->timewait_ns));
+	cm_set_timer(id, roce_after(now, id->connected ? id->cm->cfg->timewait_ns : id->linger));
 }
 
 void cm_request_over(struct roce_cm_id *id, u64 now, u32 event, int error, u32 status)
@@ -299,6 +299,8 @@ int roce_cm_mra(struct roce_cm_id *id, u64 now)
 {
 	if (id->state != CM_REQ_RCVD)
 		return id->passive ? -ENOTCONN : -EINVAL;
+	if (id->mad_type != ROCE_CM_MRA)
+		id->linger += roce_timeout_ns(CM_MRA_TIMEOUT);
 	cm_send_mra(id);
 	cm_set_timer(id, roce_after(now, roce_timeout_ns(CM_MRA_TIMEOUT) + id->patience));
 	return 0;

@@ -11,6 +11,8 @@
 #include "roce_priv.h"
 
 #define CM_BACKOFF_MAX 4000000000ull /* ns between repetitions, unless cfg.cm_timeout_ns is more */
+#define CM_PATIENCE_MIN 2000000000ull /* ns that a request may take us, whatever it says */
+#define CM_PATIENCE_MAX 120000000000ull
 #define CM_REPLIES 64		     /* messages waiting that belong to no id */
 #define CM_MRA_TIMEOUT 21	     /* code: 8.6 s, what our MRA asks for */
 #define CM_MRA_MAX 25		     /* code: 137 s, as much as a peer's MRA gets */
@@ -96,6 +98,7 @@ struct roce_cm_id {
 	u8 mtu;			     /* code */
 	struct rackwire_roce_conn_param param; /* without private data; of a request: what its REQ says */
 	u64 patience;		     /* ns after which the peer has given up without our answer */
+	u64 linger;		     /* ns for which a refusal must be known, so that the last REQ finds it */
 	bool alternate;		     /* its REQ has an alternate path */
 	u32 end_event, end_status;
 	int end_error;
@@ -210,6 +213,7 @@ void cm_established(struct roce_cm_id *id);
 void cm_end(struct roce_cm_id *id, u64 now, u32 event, int error, u32 status);
 /* Out of all tables and timers; a passing id is freed. */
 void cm_close(struct roce_cm_id *id);
+/* The QP's rest, or a refusal's. */
 void cm_timewait(struct roce_cm_id *id, u64 now);
 /* A request that is over before the application answered. */
 void cm_request_over(struct roce_cm_id *id, u64 now, u32 event, int error, u32 status);

@@ -62,10 +62,13 @@ static enum verdict duplicate_req(struct roce_cm_id *id, u64 now, const struct r
 		cm_queue(id);
 		break;
 	case CM_TIMEWAIT:
-		if (id->mad_type == ROCE_CM_REJ)
+		if (id->mad_type == ROCE_CM_REJ) {
+			id->cm->stats->mads_rtx++;
 			cm_queue(id);
-		else
+			cm_set_timer(id, roce_after(now, id->linger));
+		} else {
 			cm_reply_rej(id->cm, from, m, id->remote_id, ROCE_REJ_STALE_CONN, NULL, 0);
+		}
 		break;
 	default:
 		break;
@@ -110,6 +113,7 @@ static void fill_request(struct roce_cm_id *id, const struct roce_cm *m, const s
 {
 	const struct roce_cm_req *r = &m->u.req;
 	static const u8 none[16];
+	u64 pause;
 
 	id->path = *from;
 	id->path.tos = r->primary.traffic_class & 0xfc;
@@ -129,8 +133,10 @@ static void fill_request(struct roce_cm_id *id, const struct roce_cm *m, const s
 	id->param.rnr_retry_count = r->rnr_retry;
 	id->param.ack_timeout = r->primary.ack_timeout;
 	id->alternate = r->alternate.local_lid || !cm_addr_equal(r->alternate.local_gid, none);
-	id->patience = roce_timeout_ns(r->remote_response_timeout) * (r->max_cm_retries + 1);
-	id->patience = roce_max(2000000000ull, roce_min(id->patience, 120000000000ull));
+	pause = roce_timeout_ns(r->remote_response_timeout);
+	id->patience = roce_max(CM_PATIENCE_MIN, roce_min(pause * (r->max_cm_retries + 1), CM_PATIENCE_MAX));
+	/* Linux adds twice its packet lifetime to its pauses, ours double. */
+	id->linger = roce_max(id->cm->cfg->timewait_ns, roce_min(2 * pause, 2 * CM_BACKOFF_MAX));
 }
 
 static enum verdict rx_req(struct roce_cm_dev *cm, u64 now, const struct roce_cm *m, const struct roce_path *from)
