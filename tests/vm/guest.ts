@@ -67,7 +67,14 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const TROUBLE = new RegExp(
   [
     ...["\\bBUG: ", "\\bOops\\b", "\\bWARNING: (?!Unprivileged eBPF)", "Kernel panic", "Call Trace:"],
-    ...["general protection fault", "[Uu]nable to handle", "KASAN:", "KCSAN:", "UBSAN:", "refcount_t:"],
+    ...[
+      "general protection fault(?! ip:)",
+      "[Uu]nable to handle",
+      "KASAN:",
+      "KCSAN:",
+      "UBSAN:",
+      "refcount_t:",
+    ],
     ...["INFO: task .* blocked", "INFO: rcu_", "detected stalls", "lockup", "kmemleak:.*suspected"],
     ...["unregister_netdevice: waiting", "DMA-API:", "INFO: (?:possible|inconsistent)"],
   ].join("|"),
@@ -181,7 +188,10 @@ async function ownDirectory(label: string): Promise<string> {
   const base = `${VM}/run`;
   await Deno.mkdir(base, { recursive: true });
   for await (const { name } of Deno.readDir(base)) {
-    if (!processLives(name.split("-")[0]!)) await Deno.remove(`${base}/${name}`, { recursive: true });
+    if (processLives(name.split("-")[0]!)) continue;
+    await Deno.remove(`${base}/${name}`, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // another boot was quicker
+    });
   }
   const own = `${base}/${Deno.pid}-${++booted}-${label}`;
   await Deno.mkdir(`${own}/exchange`, { recursive: true });

@@ -11,6 +11,7 @@ import { type BootOptions, Guest, type GuestProgram, type RunOptions } from "./g
 
 export const RPING_PORT = 7174;
 const PERFTEST_PORT = 18515;
+const MAX_TRIES = 5;
 const POLL_MS = 100;
 
 /** Boots a guest that has rxe0, with everything user space needs to use it. */
@@ -142,4 +143,26 @@ export async function perftestClient(
 ): Promise<PerftestResult> {
   const finished = await guest.run([tool, ...args, address], options);
   return { ...finished, rows: perftestRows(finished.out) };
+}
+
+/**
+ * Runs a perftest program between two guests, to the end of both sides.
+ * @param to the guest that serves, and the address of it to call
+ */
+export async function perftest(
+  tool: Perftest,
+  from: Guest,
+  to: { guest: Guest; address: string },
+  args: string[],
+): Promise<{ client: PerftestResult; server: Finished }> {
+  for (let tries = 1;; tries++) {
+    const server = await perftestServer(to.guest, tool, args);
+    const client = await perftestClient(from, tool, to.address, args);
+    if (client.status === 0) return { client, server: await server.finished };
+    const stopped = await server.stop("SIGKILL");
+    // With -R it calls twice. A server that does not listen again in time rejects the second call, as one of
+    // an unknown service (8), and the client then crashes.
+    const early = /RDMA_CM_EVENT_REJECTED; error: 8/.test(client.out + client.err);
+    if (!early || tries === MAX_TRIES) return { client, server: stopped };
+  }
 }

@@ -8,7 +8,7 @@ import { needs } from "../helpers/needs.ts";
 import { type Guest, step } from "./guest.ts";
 import { debianKernel, testedSuites } from "./kernel.ts";
 import { addressOf, type Family, Lan } from "./lan.ts";
-import { bootRxe, perftestClient, perftestRows, perftestServer, pings } from "./rxe.ts";
+import { bootRxe, perftest, perftestRows, pings } from "./rxe.ts";
 import { rpingClient, type RpingOptions, rpingServer, rxeCounters } from "./rxe.ts";
 
 const SEND_LAT = `
@@ -100,11 +100,10 @@ async function check(t: Deno.TestContext, lan: Lan, one: Guest, two: Guest): Pro
       const size = tool === "ib_atomic_lat" ? 8 : 4096;
       const args = ["-R", "-F", "-n", "100", ...(size === 8 ? [] : ["-s", `${size}`])];
       const before = await rxeCounters(one);
-      const server = await perftestServer(two, tool, args);
-      const client = await perftestClient(one, tool, addressOf(two.nics[0]!, "v4"), args);
+      const to = { guest: two, address: addressOf(two.nics[0]!, "v4") };
+      const { client, server } = await perftest(tool, one, to, args);
       assert.equal(client.status, 0, client.out + client.err);
-      const { status, out, err } = await server.finished;
-      assert.equal(status, 0, out + err);
+      assert.equal(server.status, 0, server.out + server.err);
       assert.deepEqual(client.rows.map((row) => [row["#bytes"], row["#iterations"]]), [[size, 100]]);
       assert.ok(client.rows[0]![column]! > 0, client.out);
       const after = await rxeCounters(one);
