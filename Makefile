@@ -132,7 +132,7 @@ build: deps-build deno $(LIBRARIES) $(PROGRAMS) build/bin/rackwire ## build the 
 
 build-test: deps-test build $(ASAN_LIBRARIES) $(C_TESTS) $(TEST_FIXTURES)
 
-demo: build ## run a dcPIM server and a ping against it on loopback
+demo: build ## ping over dcPIM and by RDMA on loopback
 	@tools/demo.sh
 
 # make test-fast ONLY="a b" runs the suites whose names contain a or b.
