@@ -6,32 +6,17 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { type Finished, type RunOptions, runRackwire, startRackwire } from "../helpers/cli.ts";
 import { needs } from "../helpers/needs.ts";
+import { failed, ok, ServerProcess } from "../helpers/server_process.ts";
 
 const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname);
 
 const HOST = "127.0.0.1";
 
-class Server implements AsyncDisposable {
-  readonly child: Deno.ChildProcess;
+class Server extends ServerProcess {
   port = 0;
-  #out = "";
-  #err = "";
-  readonly #reading: Promise<unknown>;
-  #ended = false;
-
-  constructor(args: string[], options?: RunOptions) {
-    this.child = startRackwire(["dcpim", "server", "--ip", HOST, "--port", "0", ...args], options);
-    const read = async (stream: ReadableStream<Uint8Array>, keep: (text: string) => void) => {
-      for await (const text of stream.pipeThrough(new TextDecoderStream() as never)) keep(text as never);
-    };
-    this.#reading = Promise.all([
-      read(this.child.stdout, (text) => this.#out += text),
-      read(this.child.stderr, (text) => this.#err += text),
-    ]);
-  }
 
   static async start(args: string[] = [], options?: RunOptions): Promise<Server> {
-    const server = new Server(args, options);
+    const server = new Server(["dcpim", "server", "--ip", HOST, "--port", "0", ...args], options);
     const listening = await server.until(/listening on 127\.0\.0\.1:(\d+)|"ports":\{"dcpim":(\d+)/);
     server.port = Number(listening[1] ?? listening[2]);
     return server;
@@ -40,43 +25,6 @@ class Server implements AsyncDisposable {
   get target(): string {
     return `${HOST}:${this.port}`;
   }
-
-  /** Waits until its output matches. */
-  async until(what: RegExp): Promise<RegExpExecArray> {
-    let ended = false;
-    this.child.status.then(() => ended = true);
-    for (;;) {
-      const match = what.exec(this.#out);
-      if (match) return match;
-      assert.ok(!ended, `the server ended: ${this.#out}${this.#err}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  async end(signal: Deno.Signal = "SIGINT"): Promise<Finished> {
-    if (!this.#ended) this.child.kill(signal);
-    this.#ended = true;
-    const { code } = await this.child.status;
-    await this.#reading;
-    return { status: code, out: this.#out, err: this.#err };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end();
-  }
-}
-
-function ok({ status, out, err }: Finished): string {
-  assert.equal(status, 0, `${out}${err}`);
-  return out;
-}
-
-/** A command that fails with one line, perhaps a hint, and no more. */
-function failed(finished: Finished, status: number, text: RegExp): void {
-  assert.equal(finished.status, status, finished.err);
-  assert.match(finished.err, text);
-  const lines = finished.err.split("\n").filter((line) => !/ \d+ %/.test(line));
-  assert.match(lines.join("\n"), /^rackwire: .*\n(hint: .*\n)?$/);
 }
 
 for (const engine of ["udp", "raw"] as const) {
