@@ -223,7 +223,8 @@ int roce_cm_listen(struct roce_dev *d, const u8 local[16], u16 port, u32 backlog
 int roce_cm_connect(struct roce_dev *d, u64 now, const struct roce_path *path, u16 sport, u16 port, struct roce_qp *qp,
 		    const struct rackwire_roce_conn_param *param, void *user, struct roce_cm_id **out);
 /*
- * Answer a CONNECT_REQUEST. @qp goes to RTS at once. Then ESTABLISHED (RTU or first packet), or REJECTED or UNREACHABLE.
+ * Answer a CONNECT_REQUEST. @qp goes to RTS at once. Then ESTABLISHED (RTU or first packet), or REJECTED or UNREACHABLE
+ * (the peer gave up, or was not to be reached), or DISCONNECTED already.
  * Return: 0; -EINVAL; -ENOTCONN when the peer has given up meanwhile.
  */
 int roce_cm_accept(struct roce_cm_id *id, u64 now, struct roce_qp *qp, const struct rackwire_roce_conn_param *param, void *user);

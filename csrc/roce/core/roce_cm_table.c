@@ -178,7 +178,7 @@ int cm_id_name(struct roce_cm_id *id)
 	/* There are fewer ids than names; after some bad luck the next free one will do. */
 	for (u32 tries = 0; tries < 64 + id->cm->cfg->max_cm_ids; tries++) {
 		if (tries < 64)
-			name = cfg->comm_id_base + (u32)(roce_random(id->cm->dev) % cfg->comm_id_count);
+			name = cfg->comm_id_base + (u32)roce_random(id->cm->dev) % cfg->comm_id_count;
 		else
 			name = cfg->comm_id_base + (name - cfg->comm_id_base + 1) % cfg->comm_id_count;
 		if (name && !cm_find_local(id->cm, name)) {
