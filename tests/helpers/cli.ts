@@ -2,6 +2,7 @@
 // Runs command lines: inside this process with a made-up terminal, or as the real program.
 
 import type { DcpimService } from "../../cli/commands/dcpim/client.ts";
+import type { KrpingService } from "../../cli/commands/krping/run.ts";
 import type { Context, Output } from "../../cli/context.ts";
 import { COLOURED, PLAIN } from "../../cli/output/style.ts";
 import { run } from "../../cli/program.ts";
@@ -18,6 +19,7 @@ export interface FakeWorld {
   columns?: number;
   facts?: () => HostFacts;
   dcpim?: DcpimService;
+  krping?: KrpingService;
 }
 
 /** A context that keeps what is written, and whose Ctrl-C is a function. */
@@ -39,6 +41,7 @@ export function fakeContext(world: FakeWorld = {}) {
     },
     hostFacts: world.facts ?? hostFacts,
     dcpim: world.dcpim,
+    krping: world.krping,
   };
   const interrupt = () => [...listeners].forEach((listener) => listener());
   return { context, written, interrupt, listening: () => listeners.size };
