@@ -110,6 +110,8 @@ struct rdma_provider {
 	 * @timeout_ns (UINT64_MAX: never) has passed. Return: RDMA_WAIT_* as found, 0, or -ECANCELED.
 	 */
 	int (*wait)(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns);
+	/* The same, and until @fd of the caller's is readable, which is looked at only when it comes to sleeping. */
+	int (*wait_fd)(struct rdma_dev *dev, struct rdma_cq *cq, int fd, uint64_t timeout_ns);
 	void (*wake)(struct rdma_dev *dev);
 
 	int (*cm_next)(struct rdma_dev *dev, struct rdma_event *event); /* 1 or 0 */
@@ -129,6 +131,7 @@ struct rdma_provider {
 };
 #define RDMA_WAIT_CQ 0x1
 #define RDMA_WAIT_CM 0x2
+#define RDMA_WAIT_FD 0x4
 
 extern const struct rdma_provider rdma_soft;
 extern const struct rdma_provider rdma_verbs;

@@ -208,11 +208,17 @@ static void soft_counters(struct rdma_qp *qp, struct rdma_counters *counters)
 	rackwire_roce_qp_stats(qp_of(qp), &counters->qp);
 }
 
-_Static_assert(RDMA_WAIT_CQ == RACKWIRE_ROCE_WAIT_CQ && RDMA_WAIT_CM == RACKWIRE_ROCE_WAIT_CM, "handed through");
+_Static_assert(RDMA_WAIT_CQ == RACKWIRE_ROCE_WAIT_CQ && RDMA_WAIT_CM == RACKWIRE_ROCE_WAIT_CM &&
+	       RDMA_WAIT_FD == RACKWIRE_ROCE_WAIT_FD, "handed through");
 
 static int soft_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns)
 {
 	return rackwire_roce_wait(dev->dev, cq_of(cq), timeout_ns);
+}
+
+static int soft_wait_fd(struct rdma_dev *dev, struct rdma_cq *cq, int fd, uint64_t timeout_ns)
+{
+	return rackwire_roce_wait_fd(dev->dev, cq_of(cq), fd, timeout_ns);
 }
 
 static void soft_wake(struct rdma_dev *dev)
@@ -389,6 +395,7 @@ const struct rdma_provider rdma_soft = {
 	.post_recv = soft_post_recv,
 	.counters = soft_counters,
 	.wait = soft_wait,
+	.wait_fd = soft_wait_fd,
 	.wake = soft_wake,
 	.cm_next = soft_cm_next,
 	.listen = soft_listen,
