@@ -11,8 +11,7 @@
 #include "roce_priv.h"
 
 #define CM_BACKOFF_MAX 4000000000ull /* ns between repetitions, unless cfg.cm_timeout_ns is more */
-#define CM_PATIENCE_MIN 2000000000ull /* ns that a request may take us, whatever it says */
-#define CM_PATIENCE_MAX 120000000000ull
+#define CM_PATIENCE_MAX 120000000000ull /* ns that a request may take us, whatever it says */
 #define CM_REPLIES 64		     /* messages waiting that belong to no id */
 #define CM_MRA_TIMEOUT 21	     /* code: 8.6 s, what our MRA asks for */
 #define CM_MRA_MAX 25		     /* code: 137 s, as much as a peer's MRA gets */

@@ -134,8 +134,8 @@ static void fill_request(struct roce_cm_id *id, const struct roce_cm *m, const s
 	id->param.ack_timeout = r->primary.ack_timeout;
 	id->alternate = r->alternate.local_lid || !cm_addr_equal(r->alternate.local_gid, none);
 	pause = roce_timeout_ns(r->remote_response_timeout);
-	id->patience = roce_max(CM_PATIENCE_MIN, roce_min(pause * (r->max_cm_retries + 1), CM_PATIENCE_MAX));
 	/* Linux adds twice its packet lifetime to its pauses, ours double. */
+	id->patience = roce_min(roce_max(pause, CM_BACKOFF_MAX) * (r->max_cm_retries + 1), CM_PATIENCE_MAX);
 	id->linger = roce_max(id->cm->cfg->timewait_ns, roce_min(2 * pause, 2 * CM_BACKOFF_MAX));
 }
 

@@ -501,7 +501,7 @@ static void agree(const struct call *c)
 		MUST(!b->established || b->ended || b->acted);
 	/* A willing server with room is reached, whatever the network does. */
 	if (a->unreachable)
-		MUST(a->acted || b->acted || (a->error == -ETIMEDOUT && (tight || c->think > 4 * SEC)));
+		MUST(a->acted || b->acted || (a->error == -ETIMEDOUT && (tight || loss > 20 || c->think > 4 * SEC)));
 	if (a->refused && a->status == ROCE_REJ_CONSUMER)
 		MUST(c->answer == REJECT || c->answer == REJECT_LATER || c->answer == DROP);
 	if (a->established && !alive(a) && a->id && a->qp)
