@@ -106,7 +106,5 @@ bool bench_set_up(struct krping_conn *c, const struct rackwire_roce_wc *wc)
 		w->watched++;
 		w->spin_until = rackwire_now_ns() + WORK_SPIN_NS;
 	}
-	if (c->flags & RACKWIRE_KRPING_DUPLEX)
-		conn_pump_later(c);
 	return true;
 }

@@ -103,7 +103,7 @@ static void bw_pump(struct krping_conn *c, uint64_t now)
 		if (conn_post_recvs(c, 0, n))
 			return;
 	}
-	if (moves(c) && c->armed | c->server)
+	if (c->server ? c->going : c->armed)
 		post_batch(c, now);
 	if (c->under_way || c->reporting || c->state != CONN_READY)
 		return;
@@ -122,7 +122,11 @@ static void bw_pump(struct krping_conn *c, uint64_t now)
 
 static void bw_start(struct krping_conn *c, uint64_t now)
 {
+	struct wire_report none = { 0, 0 };
+
 	c->waiting_since = now;
+	if (c->flags & RACKWIRE_KRPING_DUPLEX)
+		control(c, WIRE_IMM_GO, &none);
 	bw_pump(c, now);
 }
 
@@ -171,6 +175,12 @@ static void bw_control(struct krping_conn *c, const struct rackwire_roce_wc *wc)
 	struct wire_report report;
 	char text[128];
 
+	if (c->server && wc->ex == WIRE_IMM_GO && c->flags & RACKWIRE_KRPING_DUPLEX) {
+		c->going = true;
+		c->recv_due++;
+		conn_pump_later(c);
+		return;
+	}
 	if (c->server && wc->ex == WIRE_IMM_BYE && wc->byte_len == WIRE_ADV_LEN) {
 		c->bye = true;
 		conn_pump_later(c);

@@ -15,7 +15,8 @@
 #define WIRE_GRANT_LEN 20
 
 /* Immediate data that sets our messages apart from a benchmark's own SENDs. */
-#define WIRE_IMM_BYE 0x62796500u    /* a client has done all it wanted; 16 bytes of no meaning */
+#define WIRE_IMM_GO 0x676f0000u     /* DUPLEX: the client starts, the server may; 16 bytes of no meaning */
+#define WIRE_IMM_BYE 0x62796500u    /* a client has done all it wanted; likewise */
 #define WIRE_IMM_REPORT 0x72657000u /* the server's answer: struct wire_report */
 
 /* Memory that the peer may READ or WRITE; big-endian in this order on the wire. */

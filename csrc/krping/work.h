@@ -129,6 +129,7 @@ struct krping_conn {
 	uint32_t head, under_way, recv_due;
 	uint64_t moved_bytes, moved_ops; /* BW: of our own accord */
 	uint64_t turn;	 /* WLAT: WRITEs seen; ALAT: the value expected */
+	bool going;	 /* DUPLEX: the server moves too */
 	bool bye, owed;	 /* owed: an answer that found the send queue full */
 	bool reporting;
 	struct krping_conn *next_pump;
