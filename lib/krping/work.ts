@@ -70,6 +70,8 @@ export interface KrpingOptions extends KrpingEngineOptions {
   memMode?: "dma" | "reg";
   /** Of contents and keys; random unless given. */
   seed?: bigint;
+  /** The run's thread stays on this CPU. */
+  cpu?: number;
 }
 
 export interface KrpingServerOptions extends KrpingOptions {
@@ -357,7 +359,14 @@ async function start(
   options: KrpingOptions,
   fields: ConfigFields,
 ): Promise<KrpingRun> {
-  const engine = chooseKrpingEngine(options.engine ?? "auto", hostFacts());
+  const host = hostFacts();
+  if (options.cpu !== undefined && !host.cpus.allowed.includes(options.cpu)) {
+    throw refuse(
+      `CPU ${options.cpu} is not among those of this process`,
+      `it may use ${host.cpus.allowed.join(", ")}`,
+    );
+  }
+  const engine = chooseKrpingEngine(options.engine ?? "auto", host);
   const symbols = library();
   const stats: Stats = new SharedStats({ counters: COUNTERS, histograms: ["latency"] });
   const config = krpingConfigStruct.encode({
@@ -366,6 +375,7 @@ async function start(
     kind: KINDS[kind],
     mtu: options.mtu ?? 0,
     seed: options.seed ?? 0,
+    cpu: options.cpu === undefined ? 0 : options.cpu + 1,
     ...fields,
   });
   const out = new BigUint64Array(1);

@@ -8,7 +8,7 @@ import type { Figures } from "./contest.ts";
 import { busySeconds, cpuSeconds } from "./machine.ts";
 import { CLIENT_CPU, type Place, SERVER_CPU } from "./place.ts";
 
-const BUILT = IMPAIR.replace(/tests\/helpers\/impair$/, "bench");
+export const BUILT = IMPAIR.replace(/tests\/helpers\/impair$/, "bench");
 
 export interface Timing {
   /** Measured seconds of a run. */
@@ -20,7 +20,7 @@ export interface Timing {
 export type Wakeup = "blocking" | "busy-poll";
 
 /** Ends with a program's own words when it failed. */
-async function finish(program: Program, what: string): Promise<Finished> {
+export async function finish(program: Program, what: string): Promise<Finished> {
   const finished = await program.finished;
   if (finished.status !== 0) {
     throw new Error(`${what} ended with ${finished.status}: ${finished.err || finished.out}`);
@@ -29,7 +29,7 @@ async function finish(program: Program, what: string): Promise<Finished> {
 }
 
 /** Runs a client against a server that says when it is ready and stops at a signal. */
-async function exchange(
+export async function exchange(
   place: Place,
   server: string[],
   client: string[],

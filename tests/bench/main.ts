@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// make bench: dcPIM beside the kernel's own transports, on loopback and between two namespaces.
+// make bench: dcPIM beside the kernel's own transports, and krping beside other ways to the same, on loopback
+// and between two namespaces.
 //
-// Prints a table of ratios and goals, and writes build/bench/dcpim.json with every repetition. A missed
+// Prints a table of ratios and goals, and writes build/bench/results.json with every repetition. A missed
 // goal is a result, not a failure: the status is 1 only where something could not be measured.
 
 import { parseArgs } from "node:util";
@@ -12,9 +13,10 @@ import { hostFacts } from "../../lib/host/facts.ts";
 import { lacking } from "../helpers/needs.ts";
 import { hold, type Outcome, QUIET_CPUS, type Verdict } from "./contest.ts";
 import { contests, type Places } from "./contests.ts";
+import { krpingContests } from "./krping_contests.ts";
 import { loopback, veth } from "./place.ts";
 
-const OUT = "build/bench/dcpim.json";
+const OUT = "build/bench/results.json";
 const USAGE = `usage: tests/bench/main.ts [--quick] [--only NAME] [--repeat N] [--patience N]
 
   --quick       about a minute, one repetition; for a first look
@@ -118,7 +120,8 @@ async function main(): Promise<number> {
   const places: Places = { loopback: here, veth: between, vethPlain: plain };
 
   const timing = options.quick ? { seconds: 1, warmup: 0.2 } : { seconds: 2, warmup: 0.5 };
-  const wanted = contests(places, timing, options.quick ? 4 : 20).filter(({ name }) =>
+  const every = [...contests(places, timing, options.quick ? 4 : 20), ...krpingContests(here, timing)];
+  const wanted = every.filter(({ name }) =>
     options.only.length === 0 || options.only.some((part) => name.includes(part))
   );
   if (wanted.length === 0) {
@@ -153,7 +156,7 @@ async function main(): Promise<number> {
   await Deno.mkdir("build/bench", { recursive: true });
   await Deno.writeTextFile(
     OUT,
-    jsonDocument("rackwire.bench.dcpim/1", {
+    jsonDocument("rackwire.bench/2", {
       when: new Date().toISOString(),
       options: { ...options, ...timing },
       machine,

@@ -110,7 +110,20 @@ Deno.test("client: every option arrives where it belongs", async () => {
     ...["client", TARGET, "--count", "7", "--size", "4KiB", "--duration", "2s", "--warmup", "3"],
     ...["--parallel", "2", "--tos", "8", "--timeout", "1s", "--retries", "5", "--validate", "--verbose"],
     ...["--server-inv", "--read-inv", "--local-dma-lkey", "--mem-mode", "reg", "--bw", "--op", "read"],
-    ...["--duplex", "--txdepth", "9", "--engine", "soft", "--mtu", "1024", "--poll", "--ecn", "--no-offload"],
+    ...[
+      "--duplex",
+      "--txdepth",
+      "9",
+      "--engine",
+      "soft",
+      "--mtu",
+      "1024",
+      "--poll",
+      "--ecn",
+      "--no-offload",
+      "--pin",
+      "1",
+    ],
   ];
   const { status, started } = await krping(args);
   assert.equal(status, 0);
@@ -127,6 +140,7 @@ Deno.test("client: every option arrives where it belongs", async () => {
     readInv: true,
     localDmaLkey: true,
     memMode: "reg",
+    cpu: 1,
     test: "bw",
     peer: { address: "127.0.0.1", family: 4 },
     port: 9999,

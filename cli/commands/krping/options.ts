@@ -11,7 +11,7 @@ import {
 } from "../../../lib/krping/config.ts";
 import type { KrpingOptions } from "../../../lib/krping/work.ts";
 import { withEngineOption } from "../../options/groups.ts";
-import { formatBytes, parseBytes } from "../../options/quantities.ts";
+import { formatBytes, parseBytes, parseCount } from "../../options/quantities.ts";
 
 type PathMtu = (typeof PATH_MTUS)[number];
 
@@ -64,6 +64,7 @@ export type KrpingFlags = {
   readInv?: true;
   localDmaLkey?: true;
   memMode?: "dma" | "reg";
+  pin?: number;
 };
 
 /** The original's options that both roles know. */
@@ -73,6 +74,7 @@ export function withKrpingGroup<
   Global extends OptionValues,
 >(command: Command<Args, Opts, Global>): Command<Args, Opts & KrpingFlags, Global> {
   (command as unknown as Command)
+    .option("--pin <cpu>", "run on this CPU", parseCount(0, 1023))
     .optionsGroup("Ping:")
     .option("--validate", "compare what comes back, byte for byte")
     .option("--verbose", "print the data of every ping")
@@ -87,6 +89,15 @@ export function withKrpingGroup<
 }
 
 export function krpingOptions(options: EngineFlags & KrpingFlags): KrpingOptions {
-  const { validate, verbose, serverInv, readInv, localDmaLkey, memMode } = options;
-  return { ...engineOptions(options), validate, verbose, serverInv, readInv, localDmaLkey, memMode };
+  const { validate, verbose, serverInv, readInv, localDmaLkey, memMode, pin } = options;
+  return {
+    ...engineOptions(options),
+    validate,
+    verbose,
+    serverInv,
+    readInv,
+    localDmaLkey,
+    memMode,
+    cpu: pin,
+  };
 }
