@@ -167,7 +167,7 @@ struct roce_cm_id *cm_find_remote(const struct roce_cm_dev *cm, const u8 peer[16
 struct roce_cm_id *cm_find_qpn(const struct roce_cm_dev *cm, const u8 peer[16], u64 guid, u32 qpn);
 
 void cm_listener_insert(struct roce_cm_id *id);
-/* @exact: also with the same address; else as a packet to @local finds it. */
+/* Who gets a request for @local; one that listens there goes before one that listens everywhere. */
 struct roce_cm_id *cm_find_listener(const struct roce_cm_dev *cm, const u8 local[16], u16 port);
 bool cm_listener_conflict(const struct roce_cm_dev *cm, const u8 local[16], u16 port);
 
