@@ -21,7 +21,8 @@
  * the application is elsewhere. RACKWIRE_ROCE_NO_THREAD leaves it out.
  *
  * Threads: any function from any thread, unless it says otherwise. An object
- * must not be destroyed while another thread uses it. Results are 0 or a
+ * must not be destroyed while another thread uses it. After fork() devices are
+ * the parent's alone; the child must not touch them. Results are 0 or a
  * positive count, or a negative errno. Nothing here prints or raises signals.
  */
 #ifndef RACKWIRE_ROCE_H
@@ -138,7 +139,14 @@ int rackwire_roce_cq_wait(struct rackwire_roce_cq *cq, uint64_t timeout_ns);
  */
 #define RACKWIRE_ROCE_WAIT_CQ 0x1
 #define RACKWIRE_ROCE_WAIT_CM 0x2
+#define RACKWIRE_ROCE_WAIT_FD 0x4
 int rackwire_roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, uint64_t timeout_ns);
+/*
+ * rackwire_roce_wait_fd() - the same, and until @fd of the caller's (an epoll descriptor, say) is readable, which is
+ * looked at only when it comes to sleeping: look yourself first. One thread of a device at a time.
+ * Return: also RACKWIRE_ROCE_WAIT_FD.
+ */
+int rackwire_roce_wait_fd(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, int fd, uint64_t timeout_ns);
 void rackwire_roce_wake(struct rackwire_roce_dev *dev); /* one waiter of the device; sticky until one was woken */
 
 int rackwire_roce_qp_create(struct rackwire_roce_pd *pd, struct rackwire_roce_cq *send_cq, struct rackwire_roce_cq *recv_cq,

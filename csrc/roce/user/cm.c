@@ -187,7 +187,7 @@ int rackwire_roce_cm_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cm
 
 	for (;;) {
 		now = rackwire_now_ns();
-		r = roce_wait(dev, NULL, true, until > now ? until - now : 0);
+		r = roce_wait(dev, NULL, true, -1, until > now ? until - now : 0);
 		if (r <= 0)
 			return r;
 		roce_lock(dev);

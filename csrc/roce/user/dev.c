@@ -9,10 +9,61 @@
 #include "clock.h"
 #include "dev.h"
 
+#define DRAIN_ROUNDS 1000
 #define DEFAULT_WINDOW (1u << 20)
 #define DEFAULT_RCVBUF (8u << 20)
 #define DEFAULT_RATE 10000000000ULL
 #define MAX_RATE 10000000000000ULL
+
+/*
+ * A fork()ed child would keep the socket in its group, where nobody reads it, and
+ * the slot locked when the parent has long gone: it lets go of everything at once.
+ */
+static struct roce_list all_devs = { &all_devs, &all_devs };
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&all_lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&all_lock);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void in_child(void)
+{
+	struct roce_list *l, *m;
+
+	for (l = all_devs.next; l != &all_devs; l = l->next) {
+		struct rackwire_roce_dev *dev = roce_container(l, struct rackwire_roce_dev, node);
+
+		close_fd(&dev->fd);
+		close_fd(&dev->share.fd);
+		close_fd(&dev->share.file_fd);
+		close_fd(&dev->app_fd);
+		close_fd(&dev->thread_fd);
+		close_fd(&dev->cm_fd);
+		for (m = dev->cqs.next; m != &dev->cqs; m = m->next)
+			close_fd(&roce_container(m, struct rackwire_roce_cq, node)->fd);
+	}
+	roce_list_init(&all_devs);
+	pthread_mutex_unlock(&all_lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, in_child);
+}
 
 static void *op_alloc(void *ctx, enum roce_slab slab, size_t size)
 {
@@ -205,12 +256,12 @@ static void dev_free(struct rackwire_roce_dev *dev)
 		roce_dev_destroy(dev->core);
 	roce_tx_fini(dev);
 	roce_rx_fini(dev);
-	if (dev->app_fd >= 0)
-		close(dev->app_fd);
-	if (dev->thread_fd >= 0)
-		close(dev->thread_fd);
-	if (dev->cm_fd >= 0)
-		close(dev->cm_fd);
+	close_fd(&dev->app_fd);
+	close_fd(&dev->thread_fd);
+	close_fd(&dev->cm_fd);
+	pthread_mutex_lock(&all_lock);
+	roce_list_del(&dev->node);
+	pthread_mutex_unlock(&all_lock);
 	pthread_cond_destroy(&dev->thread_cond);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev);
@@ -245,6 +296,10 @@ int rackwire_roce_open(const struct rackwire_roce_config *config, struct rackwir
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&dev->thread_cond, &attr);
 	pthread_condattr_destroy(&attr);
+	pthread_once(&fork_once, watch_forks);
+	pthread_mutex_lock(&all_lock);
+	roce_list_add_tail(&all_devs, &dev->node);
+	pthread_mutex_unlock(&all_lock);
 	err = dev_build(dev, error, error_length);
 	if (!err && !(dev->config.flags & RACKWIRE_ROCE_NO_THREAD))
 		err = roce_thread_start(dev);
@@ -271,6 +326,7 @@ static void free_list(struct roce_list *list)
 void rackwire_roce_close(struct rackwire_roce_dev *dev)
 {
 	struct roce_list *l;
+	int i;
 
 	if (!dev)
 		return;
@@ -280,10 +336,13 @@ void rackwire_roce_close(struct rackwire_roce_dev *dev)
 	roce_cm_forget_all(dev);
 	for (l = dev->qps.next; l != &dev->qps; l = l->next)
 		roce_qp_destroy(roce_container(l, struct rackwire_roce_qp, node)->core, dev->now);
+	/* What the kernel gave us may be others', even our own good-byes. */
+	roce_share_retire(dev);
 	roce_socket_send(dev);
+	for (i = 0; i < DRAIN_ROUNDS && roce_drive(dev); i++)
+		;
 	for (l = dev->cqs.next; l != &dev->cqs; l = l->next)
-		if (roce_container(l, struct rackwire_roce_cq, node)->fd >= 0)
-			close(roce_container(l, struct rackwire_roce_cq, node)->fd);
+		close_fd(&roce_container(l, struct rackwire_roce_cq, node)->fd);
 	roce_unlock(dev);
 	free_list(&dev->qps);
 	free_list(&dev->cqs);

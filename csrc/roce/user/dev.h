@@ -100,6 +100,8 @@ struct roce_share {
 	int fd; /* datagrams from the other processes */
 	u32 slot; /* 1..ROCE_SLOTS: top bits of our QP numbers and communication ids; 0: alone */
 	u32 doorbell; /* as far as we have looked */
+	bool look;    /* whatever the doorbell says */
+	bool retired; /* we hold the books' lock and are in them no more */
 	u64 repaired_at, broadcast_at;
 	char directory[96];
 };
@@ -116,6 +118,7 @@ struct roce_waiter {
 };
 
 struct rackwire_roce_dev {
+	struct roce_list node; /* of all devices, for fork() */
 	struct rackwire_roce_config config; /* with defaults filled in */
 	struct roce_cfg cfg;
 	struct roce_dev *core;
@@ -204,8 +207,8 @@ void roce_settle(struct rackwire_roce_dev *dev);
 /* One look at time and socket. Return: packets and messages taken. */
 u32 roce_drive(struct rackwire_roce_dev *dev);
 void roce_events(struct rackwire_roce_dev *dev);
-/* For completions (@cq may be NULL) and for events (@cm). Return: as rackwire_roce_wait(). */
-int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, u64 timeout_ns);
+/* For completions (@cq may be NULL), for events (@cm) and for @fd (-1: none). Return: as rackwire_roce_wait_fd(). */
+int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, int fd, u64 timeout_ns);
 int roce_thread_start(struct rackwire_roce_dev *dev);
 void roce_thread_stop(struct rackwire_roce_dev *dev);
 void roce_thread_call(struct rackwire_roce_dev *dev); /* it is to drive now */
@@ -254,7 +257,11 @@ u32 roce_payload_for(const u8 addr[16], u32 mtu);
 int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length);
 /* The socket is bound: take part, or (@ok false) do not. */
 int roce_share_joined(struct rackwire_roce_dev *dev, bool ok);
-/* Closes the socket as well, so that the kernel and the others' books agree. */
+/*
+ * Out of the books, but the socket may still be given packets, for others to have. Nobody joins or leaves until
+ * roce_share_leave(), which closes the socket as well, so that the kernel and the books agree.
+ */
+void roce_share_retire(struct rackwire_roce_dev *dev);
 void roce_share_leave(struct rackwire_roce_dev *dev);
 u32 roce_share_processes(struct rackwire_roce_dev *dev);
 /* Slot that a packet belongs to; our own if nobody's. */

@@ -153,14 +153,16 @@ u32 roce_drive(struct rackwire_roce_dev *dev)
 
 /*
  * Sleep on the socket without the lock until a packet, a poke of @fd, a deadline
- * of the core's, or @until. Return: whether there may be something to receive.
+ * of the core's, @until, or *@also (-1: none) is readable, which becomes -1 then.
+ * Return: whether there may be something to receive.
  */
-static bool sleep_on_socket(struct rackwire_roce_dev *dev, int fd, u64 *sleep_until, u64 until)
+static bool sleep_on_socket(struct rackwire_roce_dev *dev, int fd, u64 *sleep_until, u64 until, int *also)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[4] = {
 		{ .fd = dev->fd, .events = (short)(dev->tx_full ? POLLIN | POLLOUT : POLLIN) },
 		{ .fd = fd, .events = POLLIN },
 		{ .fd = dev->share.slot ? dev->share.fd : -1, .events = POLLIN },
+		{ .fd = *also, .events = POLLIN },
 	};
 	u64 deadline = roce_min(until, roce_next_deadline(dev->core)), now = rackwire_now_ns();
 	struct timespec ts;
@@ -174,11 +176,17 @@ static bool sleep_on_socket(struct rackwire_roce_dev *dev, int fd, u64 *sleep_un
 	pthread_mutex_unlock(&dev->lock);
 	deadline -= now;
 	ts = (struct timespec){ (time_t)(deadline / RACKWIRE_NS_PER_S), (long)(deadline % RACKWIRE_NS_PER_S) };
-	if (ppoll(fds, 3, &ts, NULL) < 0)
-		fds[0].revents = fds[1].revents = fds[2].revents = 0;
+	if (ppoll(fds, 4, &ts, NULL) < 0)
+		fds[0].revents = fds[1].revents = fds[2].revents = fds[3].revents = 0;
 	if (fds[1].revents)
 		unpoke(fd);
+	if (fds[3].revents)
+		*also = -1;
 	roce_lock(dev);
+	if (fds[0].revents & POLLERR)
+		roce_socket_errors(dev);
+	if (fds[2].revents)
+		dev->share.look = true;
 	return fds[0].revents || fds[2].revents;
 }
 
@@ -230,8 +238,9 @@ static void leave_seat(struct rackwire_roce_dev *dev)
 		roce_thread_call(dev);
 }
 
-int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, u64 timeout_ns)
+int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool cm, int fd, u64 timeout_ns)
 {
+	int also = fd;
 	bool busy = dev->config.flags & RACKWIRE_ROCE_BUSY_POLL, look = true;
 	u64 begin, until, spin;
 	int r;
@@ -273,10 +282,16 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool c
 			continue;
 		}
 		dev->app_sleeps = true;
-		look = sleep_on_socket(dev, dev->app_fd, &dev->app_until, until);
+		look = sleep_on_socket(dev, dev->app_fd, &dev->app_until, until, &also);
 		dev->app_sleeps = false;
 		dev->now = rackwire_now_ns();
 		look |= roce_next_deadline(dev->core) <= dev->now;
+		if (also != fd) {
+			if (look)
+				roce_drive(dev);
+			r = RACKWIRE_ROCE_WAIT_FD | ready(dev, cq, cm);
+			break;
+		}
 	}
 	if (cq)
 		cq->waited--;
@@ -287,7 +302,12 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool c
 
 int rackwire_roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, uint64_t timeout_ns)
 {
-	return roce_wait(dev, cq, true, timeout_ns);
+	return roce_wait(dev, cq, true, -1, timeout_ns);
+}
+
+int rackwire_roce_wait_fd(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, int fd, uint64_t timeout_ns)
+{
+	return roce_wait(dev, cq, true, fd, timeout_ns);
 }
 
 void rackwire_roce_wake(struct rackwire_roce_dev *dev)
@@ -311,6 +331,7 @@ static void nap(struct rackwire_roce_dev *dev, u64 until)
 static void *thread_main(void *arg)
 {
 	struct rackwire_roce_dev *dev = arg;
+	int none = -1;
 	u64 now;
 
 	pthread_setname_np(pthread_self(), "roce");
@@ -328,7 +349,7 @@ static void *thread_main(void *arg)
 			roce_lock(dev);
 		} else {
 			dev->thread_sleeps = true;
-			sleep_on_socket(dev, dev->thread_fd, &dev->thread_until, ROCE_NEVER);
+			sleep_on_socket(dev, dev->thread_fd, &dev->thread_until, ROCE_NEVER, &none);
 			dev->thread_sleeps = false;
 		}
 	}

@@ -5,13 +5,15 @@
  * Each has a slot, which is the top byte of its QP numbers and communication ids,
  * so a packet names its owner. Sockets on one address form a group, of which the
  * kernel chooses one for each packet: a classic BPF program attached to the group
- * looks at the top byte of the destination QP and returns the place in the group.
+ * looks at the top byte of the destination QP, or of the communication id in a
+ * management datagram, or at the port that a connection is asked for, and returns
+ * the place in the group.
  *
  * The kernel's places change when a member leaves (the last one moves into the
- * gap), and a member that is killed tells nobody. Management datagrams all go to
- * QP 1, and a socket on one address takes packets away from one on all addresses.
- * So whoever gets another's packet hands it on, once, by a unix socket; and by a
- * packet that the program sent to the wrong place the books are corrected.
+ * gap), and a member that is killed tells nobody. A socket on one address takes
+ * packets away from one on all addresses. So whoever gets another's packet hands
+ * it on, once, by a unix socket; and by a packet that the program sent to the
+ * wrong place the books are corrected.
  *
  * The books are a file, mapped by all, in a directory that only the user can
  * enter. Locks on its bytes (of open file descriptions, so they end with the
@@ -184,6 +186,8 @@ static int books_open(struct roce_share *sh)
 	if (file == MAP_FAILED)
 		return -errno;
 	sh->file = file;
+	/* A mapping keeps the open file, and so its locks, alive: also one in a child. */
+	madvise(file, sizeof(*file), MADV_DONTFORK);
 	if (!file->magic) {
 		file->version = VERSION;
 		file->magic = MAGIC;
@@ -254,22 +258,86 @@ static u32 purge(struct roce_share *sh)
 	return n;
 }
 
-/* Tell the kernel who is where in our group. Offset 0 is the UDP payload; byte 5 the top of the destination QP. */
+static bool bit_get(const u8 *bits, u32 n)
+{
+	return __atomic_load_n(&bits[n / 8], __ATOMIC_RELAXED) >> n % 8 & 1;
+}
+
+static void bit_set(u8 *bits, u32 n, bool on)
+{
+	if (on)
+		__atomic_or_fetch(&bits[n / 8], (u8)(1 << n % 8), __ATOMIC_RELAXED);
+	else
+		__atomic_and_fetch(&bits[n / 8], (u8)~(1 << n % 8), __ATOMIC_RELAXED);
+}
+
+/* ---- the program ---- */
+
+/* Where it looks; offset 0 is the UDP payload. */
+#define AT_SLOT 5 /* top of the destination QP */
+#define AT_MAD (ROCE_BTH_LEN + ROCE_DETH_LEN)
+#define AT_TYPE (AT_MAD + 16)
+#define AT_REMOTE_SLOT (AT_MAD + ROCE_MAD_HDR_LEN + 4) /* top of the remote communication id */
+#define AT_PORT (AT_MAD + ROCE_MAD_HDR_LEN + 8 + 6)    /* end of a request's service id */
+#define PORTS_MAX 1024 /* more listeners are found by whoever gets their requests */
+
+struct program {
+	u16 n;
+	struct sock_filter code[2 * (PORTS_MAX + ROCE_SLOTS) + 16];
+};
+
+static void put(struct program *p, u16 op, u32 k, u8 yes, u8 no)
+{
+	p->code[p->n++] = (struct sock_filter)BPF_JUMP(op, k, yes, no);
+}
+
+static void put_place(struct program *p, u32 value, u32 index)
+{
+	put(p, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
+	put(p, BPF_RET | BPF_K, index, 0, 0);
+}
+
+static void put_listeners(struct program *p, const struct share_slot *s)
+{
+	u32 i, port;
+
+	for (i = 0; i < PORT_BYTES; i++)
+		for (port = i * 8; s->listens[i] && port < i * 8 + 8; port++)
+			if (bit_get(s->listens, port) && p->n < 2 * PORTS_MAX)
+				put_place(p, port, s->index);
+}
+
+/* Tell the kernel who is where in our group. */
 static int steer(struct rackwire_roce_dev *dev)
 {
 	const struct roce_share_file *file = dev->share.file;
-	struct sock_filter code[2 * ROCE_SLOTS + 2];
-	struct sock_fprog prog = { .filter = code };
+	const struct share_slot *mine = &file->slots[dev->share.slot];
+	struct program p = { 0 };
+	struct sock_fprog prog = { .filter = p.code };
+	u16 skip, other;
 	u32 i;
 
-	code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 5);
-	for (i = 1; i <= ROCE_SLOTS; i++) {
-		if (!is_used(file, i) || !same_group(&file->slots[i], &file->slots[dev->share.slot]))
-			continue;
-		code[prog.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);
-		code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, file->slots[i].index);
-	}
-	code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	put(&p, BPF_LD | BPF_B | BPF_ABS, AT_SLOT, 0, 0);
+	put(&p, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
+	skip = p.n;
+	put(&p, BPF_JMP | BPF_JA, 0, 0, 0); /* to the slots */
+	put(&p, BPF_LD | BPF_H | BPF_ABS, AT_TYPE, 0, 0);
+	put(&p, BPF_JMP | BPF_JEQ | BPF_K, ROCE_CM_REQ, 1, 0);
+	other = p.n;
+	put(&p, BPF_JMP | BPF_JA, 0, 0, 0); /* to the remote slot */
+	put(&p, BPF_LD | BPF_H | BPF_ABS, AT_PORT, 0, 0);
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		if (is_used(file, i) && same_group(&file->slots[i], mine))
+			put_listeners(&p, &file->slots[i]);
+	put(&p, BPF_RET | BPF_K, 0, 0, 0);
+	p.code[other].k = p.n - other - 1u;
+	put(&p, BPF_LD | BPF_B | BPF_ABS, AT_REMOTE_SLOT, 0, 0);
+	p.code[skip].k = p.n - skip - 1u;
+	for (i = 1; i <= ROCE_SLOTS; i++)
+		if (is_used(file, i) && same_group(&file->slots[i], mine))
+			put_place(&p, i, file->slots[i].index);
+	put(&p, BPF_RET | BPF_K, 0, 0, 0);
+	prog.len = p.n;
 	dev->share.file->changed_at = dev->share.repaired_at = rackwire_now_ns();
 	return setsockopt(dev->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog, sizeof(prog)) < 0 ? -errno : 0;
 }
@@ -419,11 +487,18 @@ int roce_share_joined(struct rackwire_roce_dev *dev, bool ok)
 	return err;
 }
 
-static void close_socket(struct rackwire_roce_dev *dev)
+void roce_share_retire(struct rackwire_roce_dev *dev)
 {
-	if (dev->fd >= 0)
-		close(dev->fd);
-	dev->fd = -1;
+	struct roce_share *sh = &dev->share;
+
+	if (!sh->slot || !is_used(sh->file, sh->slot) || books_lock(sh, true))
+		return;
+	sh->retired = true;
+	purge(sh);
+	group_remove(sh->file, sh->slot);
+	/* The program outlives the socket it was attached through. */
+	if (group_size(sh->file, &sh->file->slots[sh->slot]))
+		steer(dev);
 }
 
 void roce_share_leave(struct rackwire_roce_dev *dev)
@@ -431,21 +506,17 @@ void roce_share_leave(struct rackwire_roce_dev *dev)
 	struct roce_share *sh = &dev->share;
 	struct sockaddr_un sun;
 
-	if (sh->slot && !books_lock(sh, true)) {
-		purge(sh);
-		if (is_used(sh->file, sh->slot)) {
-			group_remove(sh->file, sh->slot);
-			/* The program outlives the socket it was attached through. */
-			if (dev->fd >= 0 && group_size(sh->file, &sh->file->slots[sh->slot]))
-				steer(dev);
-		}
-		close_socket(dev);
+	if (sh->slot && !sh->retired)
+		roce_share_retire(dev);
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+	if (sh->slot) {
 		if (!slot_address(sh, sh->slot, &sun))
 			unlink(sun.sun_path);
 		if (!others(sh))
 			books_remove(sh);
 	}
-	close_socket(dev);
 	share_close(sh); /* and with it the lock */
 }
 
@@ -461,19 +532,6 @@ u32 roce_share_processes(struct rackwire_roce_dev *dev)
 }
 
 /* ---- whose packet is it? ---- */
-
-static bool bit_get(const u8 *bits, u32 n)
-{
-	return __atomic_load_n(&bits[n / 8], __ATOMIC_RELAXED) >> n % 8 & 1;
-}
-
-static void bit_set(u8 *bits, u32 n, bool on)
-{
-	if (on)
-		__atomic_or_fetch(&bits[n / 8], (u8)(1 << n % 8), __ATOMIC_RELAXED);
-	else
-		__atomic_and_fetch(&bits[n / 8], (u8)~(1 << n % 8), __ATOMIC_RELAXED);
-}
 
 /* Who listens there: better on this very address than on all, better now than once. */
 static u32 listener(const struct roce_share *sh, u16 port, const u8 dst[16])
@@ -547,7 +605,7 @@ static void repair(struct rackwire_roce_dev *dev, u32 slot, bool misled)
 	struct share_slot *mine = &sh->file->slots[sh->slot], *other = &sh->file->slots[slot];
 	u32 index;
 
-	if (!same_group(mine, other) || dev->now < sh->repaired_at + REPAIR_NS ||
+	if (sh->retired || !same_group(mine, other) || dev->now < sh->repaired_at + REPAIR_NS ||
 	    dev->now < sh->file->changed_at + REPAIR_NS || books_lock(sh, false))
 		return;
 	sh->repaired_at = dev->now;
@@ -592,7 +650,8 @@ bool roce_share_waiting(const struct rackwire_roce_dev *dev)
 {
 	const struct roce_share *sh = &dev->share;
 
-	return sh->slot && __atomic_load_n(&sh->file->slots[sh->slot].doorbell, __ATOMIC_ACQUIRE) != sh->doorbell;
+	return sh->slot &&
+	       (sh->look || __atomic_load_n(&sh->file->slots[sh->slot].doorbell, __ATOMIC_ACQUIRE) != sh->doorbell);
 }
 
 /* Only root and we ourselves can reach the socket; who sent is checked all the same. */
@@ -644,6 +703,7 @@ u32 roce_share_receive(struct rackwire_roce_dev *dev)
 
 		if (n < 0) {
 			sh->doorbell = rung;
+			sh->look = false;
 			break;
 		}
 		if (n < (ssize_t)sizeof(m) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !from_us(&msg) ||
@@ -675,8 +735,11 @@ int roce_share_listen(struct rackwire_roce_dev *dev, u16 port)
 		if (i != sh->slot && is_used(sh->file, i) && overlap(&sh->file->slots[i], mine) &&
 		    bit_get(sh->file->slots[i].listens, port) && byte_locked(sh->file_fd, i))
 			err = -EADDRINUSE;
-	if (!err)
+	if (!err) {
 		bit_set(mine->listens, port, true);
+		if (group_size(sh->file, mine) > 1)
+			steer(dev);
+	}
 	books_unlock(sh);
 	return err;
 }
@@ -688,5 +751,6 @@ void roce_share_unlisten(struct rackwire_roce_dev *dev, u16 port)
 	if (!sh->slot)
 		return;
 	bit_set(sh->file->slots[sh->slot].listens, port, false);
+	/* The program still sends requests here, where late ones belong; another listener corrects it. */
 	bit_set(sh->file->slots[sh->slot].listened, port, true);
 }

@@ -215,7 +215,7 @@ void rackwire_roce_cq_clear(struct rackwire_roce_cq *cq)
 
 int rackwire_roce_cq_wait(struct rackwire_roce_cq *cq, uint64_t timeout_ns)
 {
-	int found = roce_wait(cq->dev, cq, false, timeout_ns);
+	int found = roce_wait(cq->dev, cq, false, -1, timeout_ns);
 
 	return found > 0 ? 1 : found;
 }
