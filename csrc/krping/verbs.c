@@ -318,6 +318,7 @@ const struct rdma_provider rdma_verbs = {
 	.post_recv = verbs_post_recv,
 	.counters = verbs_counters,
 	.wait = verbs_wait,
+	.wait_fd = verbs_wait_fd,
 	.wake = verbs_wake,
 	.cm_next = verbs_cm_next,
 	.listen = verbs_listen,

@@ -84,6 +84,7 @@ int verbs_post_send(struct rdma_qp *qp, const struct rackwire_roce_send_wr *wr, 
 int verbs_post_recv(struct rdma_qp *qp, const struct rackwire_roce_recv_wr *wr, uint32_t n, uint32_t *done);
 void verbs_counters(struct rdma_qp *qp, struct rdma_counters *counters);
 int verbs_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns);
+int verbs_wait_fd(struct rdma_dev *dev, struct rdma_cq *cq, int fd, uint64_t timeout_ns);
 
 int verbs_access(uint32_t access);
 

@@ -148,27 +148,28 @@ static void take_cq_events(struct rdma_dev *dev)
 	}
 }
 
-/* Readable descriptors as RDMA_WAIT_CM, 0, or -ECANCELED; @timeout_ns as in wait(). */
-static int sleep_for(struct rdma_dev *dev, uint64_t timeout_ns)
+/* Readable descriptors as RDMA_WAIT_CM | RDMA_WAIT_FD, or -ECANCELED; @timeout_ns as in wait(). */
+static int sleep_for(struct rdma_dev *dev, int fd, uint64_t timeout_ns)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[4] = {
 		{ .fd = dev->wake_fd, .events = POLLIN },
 		{ .fd = dev->events->fd, .events = POLLIN },
 		{ .fd = dev->comp->fd, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN }, /* negative: left out */
 	};
 	struct timespec ts = { (time_t)(timeout_ns / RACKWIRE_NS_PER_S), (long)(timeout_ns % RACKWIRE_NS_PER_S) };
 	uint64_t count;
 
-	if (ppoll(fds, 3, timeout_ns == UINT64_MAX ? NULL : &ts, NULL) < 0)
+	if (ppoll(fds, 4, timeout_ns == UINT64_MAX ? NULL : &ts, NULL) < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (fds[0].revents && read(dev->wake_fd, &count, sizeof(count)) == sizeof(count))
 		return -ECANCELED;
 	if (fds[2].revents)
 		take_cq_events(dev);
-	return fds[1].revents ? RDMA_WAIT_CM : 0;
+	return (fds[1].revents ? RDMA_WAIT_CM : 0) | (fds[3].revents ? RDMA_WAIT_FD : 0);
 }
 
-int verbs_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns)
+int verbs_wait_fd(struct rdma_dev *dev, struct rdma_cq *cq, int fd, uint64_t timeout_ns)
 {
 	uint64_t begin = rackwire_now_ns(), now = begin, until, spin;
 	uint32_t round = 0;
@@ -178,7 +179,7 @@ int verbs_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns)
 	spin = dev->spin_ns > UINT64_MAX - begin ? UINT64_MAX : begin + dev->spin_ns;
 	for (;;) {
 		/* Spinning, the descriptors are looked at now and then. */
-		found = now < spin && round++ % 64 ? 0 : sleep_for(dev, 0);
+		found = now < spin && round++ % 64 ? 0 : sleep_for(dev, fd, 0);
 		if (found < 0)
 			return found;
 		ready = cq_ready(cq);
@@ -194,12 +195,17 @@ int verbs_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns)
 			ready = cq_ready(cq);
 			if (ready)
 				return ready < 0 ? ready : RDMA_WAIT_CQ;
-			found = sleep_for(dev, until == UINT64_MAX ? UINT64_MAX : until - now);
+			found = sleep_for(dev, fd, until == UINT64_MAX ? UINT64_MAX : until - now);
 			if (found)
 				return found;
 		}
 		now = rackwire_now_ns();
 	}
+}
+
+int verbs_wait(struct rdma_dev *dev, struct rdma_cq *cq, uint64_t timeout_ns)
+{
+	return verbs_wait_fd(dev, cq, -1, timeout_ns);
 }
 
 /* ---- queue pairs ---- */
