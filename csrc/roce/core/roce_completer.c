@@ -9,7 +9,7 @@
  */
 #include "roce_qp.h"
 
-#define MIN_RTO_NS (4 * ROCE_MS)
+#define MIN_RTO_NS (500 * ROCE_US)
 #define FIRST_RTO_NS (100 * ROCE_MS)
 #define MAX_BACKOFF 16
 #define LEAST_CWND 2
@@ -70,17 +70,18 @@ static void grow(struct roce_requester *r, u32 acked)
 		r->cwnd = r->cwnd_max;
 }
 
-/* Once per window: half of it after a gap, next to nothing after silence. */
-static void lost(struct roce_requester *r, bool silence)
+/*
+ * Up to half of the window, once per window. It begins with next to nothing, for
+ * the queue that overflowed is still full of what the responder will not take.
+ */
+static void lost(struct roce_requester *r)
 {
 	if (!r->cut || roce_psn_diff(r->una, r->cut_end) >= 0) {
 		r->cut = true;
 		r->cut_end = r->max;
 		r->ssthresh = r->cwnd / 2 < LEAST_CWND ? LEAST_CWND : r->cwnd / 2;
-		r->cwnd = r->ssthresh;
 	}
-	if (silence)
-		r->cwnd = LEAST_CWND;
+	r->cwnd = LEAST_CWND;
 	r->grow = 0;
 }
 
@@ -189,7 +190,7 @@ void roce_req_flush(struct roce_qp *qp, bool tell)
 
 /* ---- loss ---- */
 
-static void rewind(struct roce_qp *qp, bool silence)
+static void rewind(struct roce_qp *qp)
 {
 	struct roce_requester *r = &qp->req;
 
@@ -200,7 +201,7 @@ static void rewind(struct roce_qp *qp, bool silence)
 	r->since_ackreq = 0;
 	r->backed = true;
 	r->backed_at = r->una;
-	lost(r, silence);
+	lost(r);
 	roce_kick_req(qp);
 }
 
@@ -220,7 +221,7 @@ static void go_back(struct roce_qp *qp, u64 now)
 	if (r->rnr_wait || (r->backed && r->backed_at == r->una))
 		return;
 	if (retry(qp, now))
-		rewind(qp, false);
+		rewind(qp);
 }
 
 void roce_req_timer(struct roce_qp *qp, u64 now)
@@ -246,7 +247,7 @@ void roce_req_timer(struct roce_qp *qp, u64 now)
 	}
 	if (r->backoff < MAX_BACKOFF)
 		r->backoff++;
-	rewind(qp, true);
+	rewind(qp);
 	roce_req_arm(qp, now);
 }
 

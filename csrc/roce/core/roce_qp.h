@@ -14,7 +14,8 @@
 #define ROCE_SEC 1000000000ull
 
 #define ROCE_RESP_QUEUE 32 /* READ and atomic responses waiting; a power of two, twice the most that may be new */
-#define ROCE_RD_RING RACKWIRE_ROCE_MAX_RD_ATOMIC
+#define ROCE_RD_RING 64 /* READ requests as they are split up; a power of two */
+#define ROCE_ATOMICS_KEPT RACKWIRE_ROCE_MAX_RD_ATOMIC
 
 struct roce_key {
 	u32 key;
@@ -176,7 +177,7 @@ struct roce_responder {
 
 	struct roce_resp q[ROCE_RESP_QUEUE];
 	u32 q_head, q_n, q_new; /* q_new: of q_n, no answers to duplicates */
-	struct roce_atomic_done done[ROCE_RD_RING];
+	struct roce_atomic_done done[ROCE_ATOMICS_KEPT];
 	u32 done_next;
 	u64 cnp_at;
 };

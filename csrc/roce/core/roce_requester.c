@@ -5,7 +5,7 @@
  *
  * A READ goes out as several READ requests, none for more than the congestion
  * window allows: its responses are the only flow in the protocol that nothing
- * else would bound. Requests sent again keep these boundaries.
+ * else would bound.
  */
 #include "roce_qp.h"
 
@@ -195,6 +195,19 @@ static void sent(struct roce_qp *qp, u64 now, u32 npsn, bool asks)
 	}
 }
 
+/*
+ * The end of a message or of the window asks for an acknowledge; so does each
+ * quarter of the window, lest all that was lost be the end of it and nothing
+ * tell of the gap.
+ */
+static bool ask(const struct roce_qp *qp, u32 flying, bool last)
+{
+	const struct roce_requester *r = &qp->req;
+
+	return last || flying + 1 >= r->cwnd || r->since_ackreq + 1 >= qp->d->cfg.ack_every ||
+	       4 * (r->since_ackreq + 1) >= r->cwnd;
+}
+
 static int build_message(struct roce_qp *qp, u64 now, struct roce_wqe *wqe, struct roce_txpkt *pkt)
 {
 	struct roce_requester *r = &qp->req;
@@ -206,7 +219,7 @@ static int build_message(struct roce_qp *qp, u64 now, struct roce_wqe *wqe, stru
 	if (flying >= r->cwnd || !roce_rate_ready(qp, now))
 		return 0;
 	roce_tx_begin(qp, &h, send_opcode(wqe, first, last), r->nxt);
-	asks = last || flying + 1 >= r->cwnd || r->since_ackreq + 1 >= qp->d->cfg.ack_every;
+	asks = ask(qp, flying, last);
 	h.ackreq = asks;
 	h.se = last && wqe->flags & RACKWIRE_ROCE_SEND_SOLICITED;
 	h.va = wqe->remote_addr;
@@ -223,11 +236,11 @@ static int build_message(struct roce_qp *qp, u64 now, struct roce_wqe *wqe, stru
 	return 1;
 }
 
-/* PSNs the next READ request may ask for; 0: none now. */
-static u32 read_room(const struct roce_qp *qp, const struct roce_wqe *wqe)
+/* PSNs of @left that the next READ request may ask for; 0: none now. */
+static u32 read_room(const struct roce_qp *qp, u32 left)
 {
 	const struct roce_requester *r = &qp->req;
-	u32 left = wqe->npkts - ((r->nxt - wqe->first) & ROCE_PSN_MASK), flying = inflight(r);
+	u32 flying = inflight(r);
 	u32 most = qp->link.max_rd_atomic > 1 ? (r->cwnd + 1) / 2 : r->cwnd;
 	u32 least = (r->cwnd + 3) / 4, room;
 
@@ -241,25 +254,45 @@ static u32 read_room(const struct roce_qp *qp, const struct roce_wqe *wqe)
 	return room >= least || room == left ? room : 0;
 }
 
-/* One READ request or atomic. What is sent again ends where it ended first. */
+/* The READ request in @slot, about to be sent again, becomes two: the first ends at @end. */
+static void split_read(struct roce_requester *r, u32 slot, u32 end)
+{
+	u32 i;
+
+	for (i = r->rd_head + r->rd_n++; i % ROCE_RD_RING != slot; i--) {
+		r->rd_start[i % ROCE_RD_RING] = r->rd_start[(i - 1) % ROCE_RD_RING];
+		r->rd_end[i % ROCE_RD_RING] = r->rd_end[(i - 1) % ROCE_RD_RING];
+	}
+	r->rd_end[slot] = end;
+	r->rd_start[(slot + 1) % ROCE_RD_RING] = end;
+}
+
+/*
+ * One READ request or atomic. What is sent again is all or part of what was
+ * asked for at first, since responders know that much of a READ.
+ */
 static int build_read(struct roce_qp *qp, u64 now, struct roce_wqe *wqe, struct roce_txpkt *pkt)
 {
 	struct roce_requester *r = &qp->req;
-	u32 index = (r->nxt - wqe->first) & ROCE_PSN_MASK, off = index << qp->mtu_shift, npsn;
+	u32 index = (r->nxt - wqe->first) & ROCE_PSN_MASK, off = index << qp->mtu_shift;
+	u32 slot = (r->rd_head + r->rd_out) % ROCE_RD_RING, left, npsn;
+	bool again = r->rd_out < r->rd_n;
 	struct roce_pkt h;
 
 	if (r->rd_out >= qp->link.max_rd_atomic)
 		return 0;
-	if (r->rd_out < r->rd_n) {
-		npsn = (r->rd_end[(r->rd_head + r->rd_out) % ROCE_RD_RING] - r->nxt) & ROCE_PSN_MASK;
-		if (inflight(r) && inflight(r) + npsn > r->cwnd)
-			return 0;
+	left = again ? (r->rd_end[slot] - r->nxt) & ROCE_PSN_MASK : wqe->npkts - index;
+	npsn = read_room(qp, left);
+	if (!npsn)
+		return 0;
+	if (!again) {
+		r->rd_start[slot] = r->nxt;
+		r->rd_end[slot] = roce_psn_add(r->nxt, npsn);
+		r->rd_n++;
+	} else if (npsn < left && r->rd_n < ROCE_RD_RING) {
+		split_read(r, slot, roce_psn_add(r->nxt, npsn));
 	} else {
-		npsn = read_room(qp, wqe);
-		if (!npsn)
-			return 0;
-		r->rd_start[(r->rd_head + r->rd_n) % ROCE_RD_RING] = r->nxt;
-		r->rd_end[(r->rd_head + r->rd_n++) % ROCE_RD_RING] = roce_psn_add(r->nxt, npsn);
+		npsn = left;
 	}
 	r->rd_out++;
 	roce_tx_begin(qp, &h, ROCE_READ_REQUEST, r->nxt);

@@ -318,7 +318,7 @@ static void rx_atomic(struct roce_qp *qp, u64 now, const struct roce_pkt *h)
 		was = h->compare; /* what was found instead, if it differs */
 		__atomic_compare_exchange_n(word, &was, h->swap_add, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	}
-	done = &r->done[r->done_next++ % ROCE_RD_RING];
+	done = &r->done[r->done_next++ % ROCE_ATOMICS_KEPT];
 	done->valid = true;
 	done->psn = h->psn;
 	done->orig = was;

@@ -127,10 +127,10 @@ static void again_atomic(struct roce_qp *qp, const struct roce_pkt *h)
 	struct roce_resp *e;
 	u32 i;
 
-	for (i = 0; i < ROCE_RD_RING; i++)
+	for (i = 0; i < ROCE_ATOMICS_KEPT; i++)
 		if (r->done[i].valid && r->done[i].psn == h->psn)
 			break;
-	if (i == ROCE_RD_RING || rewind(r, h->psn))
+	if (i == ROCE_ATOMICS_KEPT || rewind(r, h->psn))
 		return;
 	e = roce_resp_queue(qp, h->psn);
 	if (!e) {

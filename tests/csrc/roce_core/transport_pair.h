@@ -53,6 +53,7 @@ struct pair {
 	u32 cq_entries;
 	enum verdict (*filter)(struct pair *p, struct wire_pkt *pkt);
 	u64 count; /* for the filter's use */
+	u32 batch;   /* packets before this one since the other side had its turn */
 	u64 packets; /* carried */
 	u64 allocated;
 };
