@@ -20,10 +20,10 @@
 #define SCHEDULES 12000
 #define LONG_SCHEDULES 500000
 #define PACKETS 300 /* of payload, at most, in one schedule */
-#define SHOWN_FAILURES 8
-#define STUCK_SECONDS 120
+#define SHOWN_FAILURES 4
+#define STUCK_SECONDS 60
 #define TWICE_EVERY 32 /* so often a schedule runs again and has to be the same */
-#define ARENA (128u << 10)
+#define QUEUE_BYTES (64u << 10) /* of buffers of one queue, all connections together */
 
 void __sanitizer_set_death_callback(void (*callback)(void));
 
@@ -78,6 +78,13 @@ static void on_death(void)
 	fflush(stdout);
 }
 
+/* UBSan's runtime is another one than ASan's. */
+void __ubsan_on_report(void);
+void __ubsan_on_report(void)
+{
+	on_death();
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
@@ -107,14 +114,14 @@ static void draw_cfg(struct world *w, struct vhost_cfg *c, u32 mtu)
 	d->window = (u32)vrange_log(r, 2 * mtu, 65536);
 	d->ack_every = (u32)vrange(r, 1, roce_max(1, roce_min(64, d->window / mtu)));
 	d->max_burst = (u32)vrange_log(r, 1, 64);
-	d->cm_timeout_ns = roce_max(4 * w->rtt, vrange_log(r, 100 * USEC, 100 * MSEC));
+	d->cm_timeout_ns = roce_max(4 * w->rtt, vrange_log(r, MSEC, 100 * MSEC));
 	d->timewait_ns = vrange_log(r, USEC, SEC);
 	if (vchance(r, 300000) || w->category == INCAST)
 		d->rate_bps = w->rate;
 	if (w->category == DYING && vchance(r, 500000))
 		d->keepalive_ns = vrange_log(r, 10 * MSEC, SEC);
 	else if (vchance(r, 100000))
-		d->keepalive_ns = vrange_log(r, 8 * w->rtt, 10 * SEC);
+		d->keepalive_ns = vrange_log(r, MSEC + 8 * w->rtt, 10 * SEC);
 	c->nic_queue = (u32)vrange(r, 1, 8) * (mtu + 100);
 	c->timer_slop_ns = vchance(r, 500000) ? 0 : vrange(r, 0, w->rtt);
 	c->clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
@@ -139,13 +146,15 @@ static void draw_weights(struct world *w, struct vplan *p)
 	p->weight[RACKWIRE_ROCE_WR_SEND]++;
 }
 
-static void draw_side(struct world *w, struct vside *s)
+static void draw_side(struct world *w, struct vside *s, u32 share)
 {
 	struct vrng *r = &w->rng;
 	struct vplan *p = &s->plan;
 	u32 chunk = s->conn->chunk;
 
 	p->max_len = (u32)vrange_log(r, 1, w->category == LARGE ? 1u << 20 : vchance(r, 300000) ? 16 * chunk : 4 * chunk);
+	p->max_len = (u32)roce_min(p->max_len, share);
+	p->max_region = (u32)roce_min(p->max_len, w->category == LARGE ? 1u << 20 : 6 * chunk);
 	p->ops = vchance(r, 150000) ? 0 : (u32)vrange_log(r, 1, w->category == LARGE ? 8 : 60);
 	while (p->ops > 1 && (u64)p->ops * p->max_len / 3 > w->budget)
 		p->ops--;
@@ -153,7 +162,7 @@ static void draw_side(struct world *w, struct vside *s)
 	p->send_depth = (u32)vrange_log(r, 1, 24);
 	p->recv_depth = (u32)vrange_log(r, 1, w->category == LARGE ? 2 : 12);
 	/* What is posted has to fit into the memory there is. */
-	while (p->send_depth > 1 && w->category != LARGE && (u64)p->send_depth * p->max_len > ARENA / 8)
+	while (p->send_depth > 1 && (u64)p->send_depth * p->max_len > share)
 		p->send_depth--;
 	p->max_sge = (u32)vrange(r, 1, RACKWIRE_ROCE_MAX_SGE);
 	draw_weights(w, p);
@@ -172,11 +181,11 @@ static void draw_side(struct world *w, struct vside *s)
 		p->recv_gap_ns = vrange_log(r, USEC, 500 * USEC);
 }
 
-static void fit_receives(struct vside *s, struct world *w)
+static void fit_receives(struct vside *s, u32 share)
 {
 	u32 len = vside_peer(s)->plan.max_len;
 
-	while (s->plan.recv_depth > 1 && w->category != LARGE && (u64)s->plan.recv_depth * len > ARENA / 8)
+	while (s->plan.recv_depth > 1 && (u64)s->plan.recv_depth * len > share)
 		s->plan.recv_depth--;
 }
 
@@ -204,10 +213,11 @@ static const u64 broken = 1ull << RACKWIRE_ROCE_WC_RETRY_EXC_ERR | 1ull << RACKW
 static void draw_conns(struct world *w)
 {
 	struct vrng *r = &w->rng;
-	u32 n = (u32)vrange_log(r, 1, w->category == LARGE ? 2 : 6), sink = (u32)vrange(r, 0, w->hosts - 1);
+	u32 n = (u32)vrange_log(r, 1, w->category == LARGE ? 2 : 6), sink = (u32)vrange(r, 0, w->hosts - 1), share;
 
 	if (w->category == INCAST)
 		n = (u32)vrange(r, w->hosts - 1, 2 * w->hosts);
+	share = w->category == LARGE ? 1u << 20 : QUEUE_BYTES / n;
 	for (u32 i = 0; i < n; i++) {
 		u32 from = (u32)vrange(r, 0, w->hosts - 1), to = (from + 1 + (u32)vrange(r, 0, w->hosts - 2)) % w->hosts;
 		u64 at = vchance(r, 500000) ? 0 : vrange(r, 0, 20 * w->rtt);
@@ -219,10 +229,10 @@ static void draw_conns(struct world *w)
 			at = vrange(r, 0, w->rtt);
 		}
 		c = vapp_add(&net, from, to, at);
-		draw_side(w, &c->side[0]);
-		draw_side(w, &c->side[1]);
-		fit_receives(&c->side[0], w);
-		fit_receives(&c->side[1], w);
+		draw_side(w, &c->side[0], share);
+		draw_side(w, &c->side[1], share);
+		fit_receives(&c->side[0], share);
+		fit_receives(&c->side[1], share);
 		draw_param(w, &c->param[0]);
 		draw_param(w, &c->param[1]);
 		c->closer = (u32)vrange(r, 0, 1);
@@ -274,6 +284,22 @@ static void draw_conns(struct world *w)
 	}
 }
 
+/* Enough memory for all that a device's connections may have there at once. */
+static u32 arena(u32 host)
+{
+	u64 bytes = 16384;
+
+	for (u32 i = 0; i < 2 * app.nconns; i++) {
+		const struct vside *s = &app.conns[i / 2]->side[i & 1];
+
+		if (s->host->index == host)
+			bytes += 16 * (s->plan.max_region + 64) + 3 * (s->plan.send_depth * (s->plan.max_len + 64) +
+								      s->plan.recv_depth *
+									      (s->conn->side[!s->who].plan.max_len + 64));
+	}
+	return (u32)roce_min((bytes + 4095) / 4096 * 4096, VSPACE_MAX);
+}
+
 static void set_down(struct vnet *n, void *arg, u64 tag)
 {
 	(void)n;
@@ -292,7 +318,7 @@ static void boot_host(struct vnet *n, void *arg, u64 tag)
 	(void)n;
 	(void)tag;
 	if (vnet_boot(arg))
-		vapp_setup(arg, ARENA);
+		vapp_setup(arg, 0);
 }
 
 static void stop_failing(struct vnet *n, void *arg, u64 tag)
@@ -364,8 +390,10 @@ static void draw_accidents(struct world *w)
 		u64 at = vrange(r, 0, span);
 
 		vnet_at(&net, at, kill_host, h, 0);
-		if (vchance(r, 600000))
-			vnet_at(&net, at + vrange_log(r, 1, 100 * w->rtt), boot_host, h, 0);
+		if (vchance(r, 600000)) {
+			w->heal_at = at + vrange_log(r, 1, 100 * w->rtt);
+			vnet_at(&net, w->heal_at, boot_host, h, 0);
+		}
 		break;
 	}
 	case STARVED:
@@ -456,19 +484,19 @@ static void build(struct world *w, u64 seed)
 	alike = vchance(r, 700000);
 	for (u32 i = 0; i < w->hosts && !net.failed; i++) {
 		struct vhost_cfg cfg;
-		struct vhost *h;
 
 		draw_cfg(w, &cfg, mtu);
 		if (!alike)
 			mtu = draw_mtu(w);
-		h = vnet_add(&net, &cfg, w->delay);
-		if (!h->core)
-			continue;
-		vapp_setup(h, w->category == LARGE ? 24u << 20 : ARENA * 4);
+		vnet_add(&net, &cfg, w->delay);
 		app.hosts[i].armed = vchance(r, 500000);
 		app.hosts[i].linger = vchance(r, 500000) ? 0 : vrange(r, 0, 2 * w->rtt);
 	}
+	if (net.failed)
+		return;
 	draw_conns(w);
+	for (u32 i = 0; i < w->hosts; i++)
+		vapp_setup(&net.hosts[i], arena(i));
 	draw_accidents(w);
 	vnet_each_link(&net, impair, w);
 }
@@ -481,14 +509,15 @@ static void run(struct world *w)
 			const struct vside *s = &app.conns[i / 2]->side[i & 1];
 
 			if (s->state != V_GONE)
-				vnet_fail(&net, "connection %u end %u never ends: state %u, %u of %u requests posted, %u done, %u messages received",
-					  i / 2, i & 1, s->state, s->planned, s->plan.ops, s->head, s->next_msg);
+				vnet_fail(&net, "connection %u end %u never ends: state %u, %u of %u requests posted, %u done, the next of opcode %d, %u messages received",
+					  i / 2, i & 1, s->state, s->planned, s->plan.ops, s->head,
+					  s->head < s->nops ? (int)s->ops[s->head]->opcode : -1, s->next_msg);
 		}
 		vnet_fail(&net, "it never ends");
 	}
 	if (!net.failed)
 		vcheck_ends(&net);
-	if (net.failed)
+	if (net.failed || !vnet_run(&net, roce_max(net.now, w->heal_at)))
 		return;
 	for (u32 i = 0; i < net.nhosts; i++)
 		if (net.hosts[i].core)

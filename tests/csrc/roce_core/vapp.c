@@ -71,6 +71,7 @@ static bool setup(struct vhost *h)
 	a->local_key = roce_mr_key(a->local);
 	a->readonly_key = roce_mr_key(a->readonly);
 	a->counter_key = roce_mr_key(a->counter_mr);
+	a->counter_addr = (uintptr_t)vext_ptr(a->counter_ext);
 	memcpy(&old, vext_ptr(a->counter_ext), 8);
 	a->counter_base = old;
 	memset(a->olds, 0, MAX_ADDS / 8);
@@ -142,7 +143,7 @@ static bool make_region(struct vside *s, struct vregion *region, struct roce_pd 
 {
 	struct vrng *r = &s->host->net->rng;
 	struct vspace *sp = &vapp_host(s->host)->space;
-	u32 len = (u32)vrange(r, 16, 16 + vside_peer(s)->plan.max_len);
+	u32 len = (u32)vrange(r, 16, 16 + s->plan.max_region);
 
 	if (cell) {
 		region->cell = vcell_new(sp, r, len, s->conn->chunk);
@@ -217,6 +218,15 @@ static void drop_region(struct vside *s, struct vregion *region)
 	region->state = VKEY_DEAD;
 }
 
+/* Completions that must still come: successful requests that nobody wants to hear of are not missed. */
+static bool vside_owed(const struct vside *s)
+{
+	for (u32 i = s->head; i < s->nops; i++)
+		if (s->status || s->plan.signal_all || s->ops[i]->flags & RACKWIRE_ROCE_SEND_SIGNALED)
+			return true;
+	return false;
+}
+
 void vside_kill_qp(struct vside *s)
 {
 	struct vhostapp *a = vapp_host(s->host);
@@ -225,8 +235,8 @@ void vside_kill_qp(struct vside *s)
 	if (!qp)
 		return;
 	for (u32 i = 0; i < 2 && !s->died; i++)
-		vdone_poll(s->host, a->cq[i]);
-	if (s->disconnected && s->state == V_CLOSING && (s->head < s->nops || s->recv_head < s->nrecvs))
+		a->again |= vdone_poll(s->host, a->cq[i]);
+	if (s->disconnected && s->state == V_CLOSING && (vside_owed(s) || s->recv_head < s->nrecvs))
 		vnet_fail(s->host->net, "connection %u end %u: disconnected, and %u requests and %u receives never completed",
 			  s->conn->index, s->who, s->nops - s->head, s->nrecvs - s->recv_head);
 	for (u32 i = 0; i < VTARGETS; i++)
@@ -309,7 +319,7 @@ void vconn_close(struct vconn *c, u32 who)
 	if (c->direct) {
 		c->closing = true;
 		for (u32 i = 0; i < 2; i++)
-			if (c->side[i].state == V_UP) {
+			if (c->side[i].state == V_UP && !c->side[i].died) {
 				roce_qp_error(c->side[i].qp, vhost_clock(c->side[i].host));
 				vhost_touch(c->side[i].host);
 				c->side[i].disconnected++;
@@ -357,9 +367,12 @@ void vside_run(struct vside *s)
 		s->next_post = net->now + s->plan.start_ns;
 	}
 	vpost_sends(s);
-	if (s->status && s->state == V_UP && !s->conn->closing) {
+	if ((s->status || s->recv_status) && s->state == V_UP && !s->conn->closing) {
+		bool victim = s->conn->on_purpose && !(s->plan.bad_at < s->nops && s->ops[s->plan.bad_at]->bad);
+
+		/* The one that sent the bad request shall first hear what was wrong with it. */
 		s->conn->closing = true;
-		vnet_at(net, net->now + s->conn->close_delay, close_call, s->conn, s->who);
+		vnet_at(net, net->now + s->conn->close_delay + (victim ? 20 * MSEC : 0), close_call, s->conn, s->who);
 	}
 	close_if_idle(s->conn);
 }
@@ -493,7 +506,7 @@ struct vconn *vapp_add(struct vnet *net, u32 from, u32 to, u64 start_at)
 		s->who = i;
 		s->host = &net->hosts[i ? to : from];
 		s->timer = ROCE_NEVER;
-		s->plan = (struct vplan){ .max_len = 1024, .send_depth = 16, .recv_depth = 16, .max_sge = 2,
+		s->plan = (struct vplan){ .max_len = 1024, .max_region = 4096, .send_depth = 16, .recv_depth = 16, .max_sge = 2,
 					  .signal_ppm = 500000, .batch = 1, .bad_at = ~0u };
 		c->param[i] = (struct rackwire_roce_conn_param){ .responder_resources = 4, .initiator_depth = 4,
 								 .retry_count = 7, .rnr_retry_count = 7,
@@ -527,12 +540,13 @@ static bool on_served(struct vhost *h)
 {
 	struct vhostapp *a = vapp_host(h);
 	struct vapp *app = vapp_of(h->net);
-	bool any = false;
+	bool any = a->again;
 
+	a->again = false;
 	if (!a->ready)
 		return false;
 	if (!a->armed) {
-		any = poll_queues(h);
+		any |= poll_queues(h);
 	} else if (a->signal) {
 		if (h->net->now < a->poll_at) {
 			vnet_at(h->net, a->poll_at, poll_call, h, 0);

@@ -38,6 +38,7 @@ struct vregion {
 struct vplan {
 	u32 ops;	 /* requests to post */
 	u32 max_len;	 /* of a message */
+	u32 max_region;	 /* of what the peer reads and writes here */
 	u32 send_depth, recv_depth, max_sge;
 	u32 weight[RACKWIRE_ROCE_WR_OPCODES];
 	u32 signal_ppm, fence_ppm, inline_ppm, any_lkey_ppm;
@@ -138,8 +139,8 @@ struct vside {
 	u64 last_count; /* the newest value that a fetch-and-add of this side returned, and one */
 	bool empty;	/* the next message is to be empty */
 	struct vregion sink; /* for READ_WITH_INV */
-	u64 timer, next_post, next_recv, up_at, error_at;
-	u32 status; /* first one that was no success */
+	u64 timer, next_post, next_recv, error_at;
+	u32 status, recv_status; /* first ones that were no success, of requests and of receives */
 	u32 established, disconnected, refused, unreachable, qp_errors;
 	int error;
 	bool died, destroyed_qp;
@@ -186,13 +187,14 @@ struct vhostapp {
 	struct vext *counter_ext;
 	struct roce_mr *counter_mr;
 	u32 local_key, readonly_key, counter_key;
-	u64 counter_base;
+	u64 counter_base, counter_addr;
 	u8 *olds; /* bit per value that a fetch-and-add returned */
 	u32 adds_posted, adds_done;
 	struct roce_cm_id *listener;
 	struct vspace space;
 	bool armed;  /* polls on events alone */
 	bool signal; /* there was one */
+	bool again;  /* completions were taken behind the back of the loop */
 	u64 linger;  /* polls so late after an event */
 	u64 poll_at;
 	bool ready;

@@ -21,7 +21,7 @@ static void kill_key(struct vregion *region, u32 key)
 
 static void invalidated(struct vside *s, struct vregion *region, u32 key)
 {
-	if (!s->died && roce_mr_valid(region->mr))
+	if (region->mr && !s->died && roce_mr_valid(region->mr))
 		vnet_fail(s->host->net, "connection %u end %u: key %x is valid after its invalidation", s->conn->index, s->who,
 			  key);
 	kill_key(region, key);
@@ -179,13 +179,14 @@ static void check_status(struct vside *s, u32 status, const struct vop *op)
 {
 	struct vnet *net = s->host->net;
 	bool may = s->conn->may & (1ull << status);
+	u32 before = op ? s->status : s->recv_status;
 
 	if (vapp_of(net)->forged)
 		return;
-	if (s->status) {
+	if (before) {
 		if (status != RACKWIRE_ROCE_WC_WR_FLUSH_ERR && !may)
-			vnet_fail(net, "connection %u end %u: status %u after the queue pair has failed with %u", s->conn->index,
-				  s->who, status, s->status);
+			vnet_fail(net, "connection %u end %u: status %u after the queue has failed with %u", s->conn->index, s->who,
+				  status, before);
 		return;
 	}
 	if (op && op->bad && status == op->expect)
@@ -250,7 +251,7 @@ static void send_done(struct vop *op, const struct rackwire_roce_wc *wc)
 	}
 	if (wc->status == RACKWIRE_ROCE_WC_SUCCESS) {
 		if (s->status)
-			vnet_fail(net, "connection %u end %u: request %u succeeds after the queue pair has failed", s->conn->index,
+			vnet_fail(net, "connection %u end %u: request %u succeeds after the queue has failed", s->conn->index,
 				  s->who, op->index);
 		if (!(op->flags & RACKWIRE_ROCE_SEND_SIGNALED) && !s->plan.signal_all)
 			vnet_fail(net, "connection %u end %u: request %u completes unasked", s->conn->index, s->who, op->index);
@@ -301,8 +302,8 @@ static void received(struct vside *s, const struct vrecv *recv, const struct rac
 	struct vop *msg;
 	u32 opcode, flags, ex;
 
-	if (s->status)
-		vnet_fail(net, "connection %u end %u: a receive succeeds after the queue pair has failed", s->conn->index,
+	if (s->recv_status)
+		vnet_fail(net, "connection %u end %u: a receive succeeds after the queue has failed", s->conn->index,
 			  s->who);
 	if (vapp_of(net)->forged)
 		return;
@@ -345,9 +346,10 @@ static void recv_done(struct vrecv *recv, const struct rackwire_roce_wc *wc)
 	} else {
 		bool too_long = s->next_msg < peer->nmsgs && peer->msgs[s->next_msg]->bad;
 
-		if (!(too_long && wc->status == RACKWIRE_ROCE_WC_LOC_LEN_ERR && !s->status))
+		if (!(too_long && wc->status == RACKWIRE_ROCE_WC_LOC_LEN_ERR && !s->recv_status))
 			check_status(s, wc->status, NULL);
-		fail_side(s, wc->status);
+		if (!s->recv_status)
+			s->recv_status = wc->status;
 	}
 	vrecv_release(recv);
 	s->recv_head++;

@@ -153,11 +153,10 @@ static void established(struct vside *s, const struct roce_event *ev)
 		vnet_fail(net, "connection %u end %u: established though nobody accepted", c->index, s->who);
 	if (s->who == 0 && !private_right(c, 1, ev) && !vapp_of(net)->forged)
 		vnet_fail(net, "connection %u: what the reply says is not what was said", c->index);
-	if (s->state != V_CONNECTING)
-		return;
-	s->state = V_UP;
-	s->up_at = net->now;
-	s->next_post = net->now + s->plan.start_ns;
+	if (s->state == V_CONNECTING) {
+		s->state = V_UP;
+		s->next_post = net->now + s->plan.start_ns;
+	}
 	vside_run(s);
 }
 

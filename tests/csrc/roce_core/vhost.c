@@ -72,6 +72,11 @@ struct roce_path vnet_path(const struct vnet *net, u32 local, u32 peer)
 
 /* ---- what the core asks of its driver ---- */
 
+static bool varies(enum roce_slab slab)
+{
+	return slab == ROCE_SLAB_TABLE || slab == ROCE_SLAB_RING || slab == ROCE_SLAB_CM;
+}
+
 static void *op_alloc(void *ctx, enum roce_slab slab, size_t size)
 {
 	struct vhost *h = ctx;
@@ -83,7 +88,7 @@ static void *op_alloc(void *ctx, enum roce_slab slab, size_t size)
 		return NULL;
 	if (vchance(&m->fail_rng, m->fail_ppm))
 		return NULL;
-	if (slab != ROCE_SLAB_TABLE && slab != ROCE_SLAB_RING) {
+	if (!varies(slab)) {
 		if (m->size[slab] && m->size[slab] != size)
 			vnet_fail(h->net, "slab %s changed its size", slab_names[slab]);
 		m->size[slab] = size;
@@ -102,9 +107,8 @@ static void op_free(void *ctx, enum roce_slab slab, void *ptr, size_t size)
 {
 	struct vhost *h = ctx;
 	struct vmem *m = &h->mem;
-	bool varies = slab == ROCE_SLAB_TABLE || slab == ROCE_SLAB_RING;
 
-	if (!m->count[slab] || m->bytes[slab] < size || (!varies && m->size[slab] != size))
+	if (!m->count[slab] || m->bytes[slab] < size || (!varies(slab) && m->size[slab] != size))
 		vnet_fail(h->net, "slab %s: a free does not match what was allocated", slab_names[slab]);
 	m->count[slab]--;
 	m->bytes[slab] -= size;

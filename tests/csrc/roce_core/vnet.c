@@ -184,6 +184,7 @@ static struct vpkt *copy_of(const struct vpkt *pkt, u32 len)
 	copy->ecn = pkt->ecn;
 	copy->ip_id = pkt->ip_id;
 	copy->forged = pkt->forged;
+	copy->corrupt = pkt->corrupt;
 	memcpy(copy->data, pkt->data, len);
 	return copy;
 }

@@ -237,7 +237,7 @@ static bool build_atomic(struct vop *op, struct rackwire_roce_send_wr *wr, struc
 		op->counter = true;
 		far->adds_posted++;
 		wr->compare_add = 1;
-		wr->remote_addr = (uintptr_t)vext_ptr(far->counter_ext);
+		wr->remote_addr = far->counter_addr;
 		wr->rkey = far->counter_key;
 		return true;
 	}
@@ -498,7 +498,8 @@ static void unbuild(struct vside *s)
 			vside_peer(s)->cas_open--;
 			break;
 		case RACKWIRE_ROCE_WR_ATOMIC_FETCH_AND_ADD:
-			vapp_host(vside_peer(s)->host)->adds_posted--;
+			if (op->far_life == vside_peer(s)->host->life)
+				vapp_host(vside_peer(s)->host)->adds_posted--;
 			break;
 		case RACKWIRE_ROCE_WR_LOCAL_INV:
 			op->target->state = VKEY_LIVE;
@@ -544,7 +545,8 @@ static bool hand_over(struct vside *s, u32 first, const struct rackwire_roce_sen
 	memset(sges, 0x5c, n * sizeof(sges[0])); /* read during the call only */
 	if (r == 0 && done == n)
 		return true;
-	if (r == 0 || done >= n || !(r == -EINVAL && roce_qp_state(s->qp) == RACKWIRE_ROCE_QP_ERR))
+	if (r == 0 || done >= n ||
+	    !((r == -EINVAL && roce_qp_state(s->qp) == RACKWIRE_ROCE_QP_ERR) || (r == -ENOMEM && vapp_of(net)->allow_nomem)))
 		vnet_fail(net, "connection %u end %u: roce_post_send of %u requests, the first opcode %u, gives %d, %u done, state %u",
 			  s->conn->index, s->who, n, wrs[0].opcode, r, done, roce_qp_state(s->qp));
 	while (s->nops > first + (done < n ? done : 0))
@@ -661,7 +663,7 @@ void vpost_recvs(struct vside *s)
 {
 	struct vnet *net = s->host->net;
 
-	while (s->qp && s->state < V_CLOSING && !s->status && s->nrecvs - s->recv_head < s->plan.recv_depth && !net->failed) {
+	while (s->qp && s->state < V_CLOSING && !s->recv_status && s->nrecvs - s->recv_head < s->plan.recv_depth && !net->failed) {
 		if (net->now < s->next_recv) {
 			vside_arm(s, s->next_recv);
 			return;

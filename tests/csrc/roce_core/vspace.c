@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "vspace.h"
 
@@ -10,11 +11,28 @@ static void *need(void *ptr)
 	return ptr;
 }
 
+/* The same addresses in every run, since packets carry them; pages that nobody may touch around them. */
+static u8 *fixed(u32 which)
+{
+	static u8 *maps[2 * VNET_MAX_HOSTS];
+	u64 at = 0x210000000000ull + which * (u64)(2 * VSPACE_MAX);
+
+	if (!maps[which]) {
+		maps[which] = mmap((void *)(uintptr_t)at, VSPACE_MAX, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		if (maps[which] != (void *)(uintptr_t)at)
+			abort();
+	}
+	return maps[which];
+}
+
 void vspace_init(struct vspace *sp, struct vnet *net, u32 owner, u32 size, struct vrng *r)
 {
+	if (size > VSPACE_MAX)
+		abort();
 	*sp = (struct vspace){ .net = net, .owner = owner, .size = size };
-	sp->mem = need(malloc(size));
-	sp->shadow = need(malloc(size));
+	sp->mem = fixed(2 * owner) + VSPACE_MAX - size; /* it ends where its pages end */
+	sp->shadow = fixed(2 * owner + 1);
 	vpattern_fill(vrand(r), 0, sp->mem, size);
 	memcpy(sp->shadow, sp->mem, size);
 }
@@ -24,8 +42,6 @@ void vspace_fini(struct vspace *sp)
 	for (u32 i = 0; i < sp->nexts; i++)
 		free(sp->exts[i]);
 	free(sp->exts);
-	free(sp->mem);
-	free(sp->shadow);
 	memset(sp, 0, sizeof(*sp));
 }
 
@@ -52,7 +68,8 @@ struct vext *vspace_get(struct vspace *sp, struct vrng *r, u32 len, u32 align)
 
 	if ((u64)len + align + 2 > sp->size)
 		return NULL;
-	at = (u32)vrange(r, 1, sp->size - len - align - 1);
+	/* Mostly where it fits first, or large pieces would soon find no room. */
+	at = vchance(r, 300000) ? (u32)vrange(r, 1, sp->size - len - align - 1) : (u32)vrange(r, 1, 16);
 	for (;;) {
 		at = (at + align - 1) / align * align;
 		if (at + len + 1 > sp->size) {

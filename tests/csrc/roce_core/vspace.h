@@ -11,6 +11,8 @@
 
 #include "vnet.h"
 
+#define VSPACE_MAX (64u << 20)
+
 struct vspace;
 
 struct vext {
