@@ -5,9 +5,11 @@ import { dcpimLibrary } from "./dcpim/symbols.ts";
 import type { LibrarySpec } from "./ffi/library.ts";
 import { hostLibrary } from "./host/symbols.ts";
 import { krpingLibrary } from "./krping/symbols.ts";
+import { roceLibrary } from "./roce/symbols.ts";
 
 export const libraries: readonly LibrarySpec[] = [
   hostLibrary,
   dcpimLibrary,
   krpingLibrary,
+  roceLibrary,
 ];

@@ -58,7 +58,7 @@ struct rackwire_roce_send_wr {
 	uint32_t num_sge;
 	uint32_t opcode; /* enum rackwire_roce_wr_opcode */
 	uint32_t flags;	 /* enum rackwire_roce_send_flags */
-	union {
+	union rackwire_roce_wr_ex {
 		uint32_t imm; /* host byte order */
 		uint32_t rkey;
 		struct {

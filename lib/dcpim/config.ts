@@ -6,7 +6,7 @@ import { RackwireError } from "../ffi/errors.ts";
 import { type EngineFact, engineFacts } from "../host/engines.ts";
 import type { HostFacts } from "../host/facts.ts";
 import type { Address } from "../host/resolve.ts";
-import { sockaddr } from "./address.ts";
+import { sockaddr } from "../host/sockaddr.ts";
 
 /** `raw`: IP protocol 254, needs CAP_NET_RAW. `udp`: inside UDP, needs nothing. */
 export type DcpimEngineName = "raw" | "udp";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // dcPIM: connections for programs, the workloads behind the commands, and what runs on this machine.
 
-export type { SocketAddress } from "./address.ts";
+export type { SocketAddress } from "../host/sockaddr.ts";
 export {
   checkCpus,
   checkEngineOptions,

@@ -12,7 +12,7 @@
 import { check, errnoName, errorFromErrno, RackwireError } from "../ffi/errors.ts";
 import { loadLibrary } from "../ffi/library.ts";
 import { resolveHost } from "../host/resolve.ts";
-import { addressText, readSockaddr, sockaddr, SOCKADDR_SIZE, type SocketAddress } from "./address.ts";
+import { addressText, readSockaddr, sockaddr, SOCKADDR_SIZE, type SocketAddress } from "../host/sockaddr.ts";
 import type { DcpimEngineName, DcpimEngineOptions } from "./config.ts";
 import { DcpimEngine, POLLIN, POLLOUT, POLLRDHUP } from "./engine.ts";
 import { socketInfoStruct } from "./socket_symbols.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { checkEngineOptions, configFields, DCPIM_LIMITS, DcpimEngine, epochNs } from "../../lib/dcpim/mod.ts";
-import { addressText, readSockaddr, sockaddr } from "../../lib/dcpim/address.ts";
+import { addressText, readSockaddr, sockaddr } from "../../lib/host/sockaddr.ts";
 import { connect, type DcpimConnection, type DcpimListener, listen } from "../../lib/dcpim/mod.ts";
 import { dcpimConfigStruct, dcpimLibrary } from "../../lib/dcpim/symbols.ts";
 import { loadLibrary } from "../../lib/ffi/library.ts";

@@ -2,8 +2,8 @@
 // Socket addresses as C has them: struct sockaddr_in and struct sockaddr_in6.
 
 import { RackwireError } from "../ffi/errors.ts";
-import { trySystemFile } from "../host/facts.ts";
-import type { Address } from "../host/resolve.ts";
+import { trySystemFile } from "./facts.ts";
+import type { Address } from "./resolve.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
