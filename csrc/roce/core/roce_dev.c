@@ -358,6 +358,9 @@ void roce_tick(struct roce_dev *d, u64 now)
 
 u64 roce_next_deadline(const struct roce_dev *d)
 {
+	/* Requests that need no packet complete while packets are pulled: their events wait. */
+	if (!roce_list_empty(&d->qp_events) || !roce_list_empty(&d->cq_events))
+		return d->now;
 	return roce_min(roce_heap_first(&d->timers), roce_cm_deadline(d->cm));
 }
 
