@@ -252,6 +252,8 @@ static void draw_conns(struct world *w)
 			c->reason = vchance(r, 500000) ? RACKWIRE_ROCE_REJ_CONSUMER : RACKWIRE_ROCE_REJ_NO_QP;
 			break;
 		case BAD_REQUESTS:
+			/* A NAK that waits for the wire is gone when its queue pair is destroyed. */
+			c->reap_delay = 20 * MSEC;
 			for (u32 k = 0; k < 2; k++)
 				if (k == i % 2 && c->side[k].plan.ops) {
 					c->side[k].plan.bad_at = (u32)vrange(r, 0, c->side[k].plan.ops - 1);

@@ -320,7 +320,8 @@ void vconn_close(struct vconn *c, u32 who)
 		c->closing = true;
 		for (u32 i = 0; i < 2; i++)
 			if (c->side[i].state == V_UP && !c->side[i].died) {
-				roce_qp_error(c->side[i].qp, vhost_clock(c->side[i].host));
+				if (c->side[i].qp)
+					roce_qp_error(c->side[i].qp, vhost_clock(c->side[i].host));
 				vhost_touch(c->side[i].host);
 				c->side[i].disconnected++;
 				vside_closing(&c->side[i]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What becomes of requests, held against what was posted. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "vapp.h"
@@ -381,6 +382,10 @@ static void one(struct vhost *h, const struct rackwire_roce_wc *wc)
 		return;
 	}
 	app->wrs[index].done = true;
+	if (h->net->verbose)
+		printf("# %12llu connection %u end %u: %s %u status %u opcode %u\n", (unsigned long long)h->net->now, s->conn->index,
+		       s->who, app->wrs[index].recv ? "receive" : "request",
+		       app->wrs[index].recv ? s->recv_head : ((struct vop *)app->wrs[index].p)->index, wc->status, wc->opcode);
 	if (s->host != h || wc->qp_context != s || wc->qp_num != roce_qp_num(s->qp)) {
 		vnet_fail(h->net, "connection %u end %u: a completion names another queue pair", s->conn->index, s->who);
 		return;
