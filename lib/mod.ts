@@ -2,6 +2,7 @@
 // rackwire as a library.
 
 export * from "./dcpim/mod.ts";
+export * as roce from "./roce/mod.ts";
 export { RackwireError } from "./ffi/errors.ts";
 export type { ExitStatus, RackwireErrorOptions } from "./ffi/errors.ts";
 export { type EngineFact, engineFacts } from "./host/engines.ts";
