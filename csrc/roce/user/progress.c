@@ -147,6 +147,12 @@ u32 roce_drive(struct rackwire_roce_dev *dev)
 		n += roce_share_receive(dev);
 	if (n)
 		dev->tx_pending = true;
+	/*
+	 * Answers wait for what the application may want to send in the same datagram; should
+	 * it leave instead, the thread sends them.
+	 */
+	if (n && !dev->thread_running)
+		roce_socket_send(dev);
 	roce_events(dev);
 	return n;
 }

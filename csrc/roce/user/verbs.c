@@ -147,12 +147,11 @@ int rackwire_roce_cq_destroy(struct rackwire_roce_cq *cq)
  */
 static void expect_posts(struct rackwire_roce_dev *dev, int n, u32 max)
 {
-	if (n < 0)
+	dev->defer = 0;
+	if (n < 0 || !dev->thread_running)
 		return;
 	if (n > 1 || (n == 1 && max == 1 && dev->deferred))
 		dev->defer = (u32)n == max ? (u32)n + 1 : (u32)n;
-	else
-		dev->defer = 0;
 }
 
 int rackwire_roce_poll_cq(struct rackwire_roce_cq *cq, struct rackwire_roce_wc *wc, uint32_t max)
