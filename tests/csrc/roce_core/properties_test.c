@@ -172,7 +172,9 @@ static void draw_side(struct world *w, struct vside *s, u32 share)
 	p->inline_ppm = vchance(r, 500000) ? 0 : (u32)vrange(r, 0, 1000000);
 	p->any_lkey_ppm = vchance(r, 700000) ? 0 : 500000;
 	p->batch = (u32)vrange(r, 1, 4);
-	p->early = vchance(r, 500000);
+	/* What is sent before the peer knows of the connection is refused patiently, but not for ever. */
+	p->early = w->category != LOSSY && w->category != CORRUPTING && w->category != LATE_RECEIVES && w->category != LARGE &&
+		   vchance(r, 500000);
 	if (vchance(r, 300000))
 		p->post_gap_ns = vrange(r, 1, 2 * w->rtt);
 	if (vchance(r, 200000))
@@ -505,8 +507,11 @@ static void build(struct world *w, u64 seed)
 
 static void run(struct world *w)
 {
+	/* A request may still be on the way when the one that made it has died. */
+	u64 settled = w->last_start + w->heal_at + 20 * w->rtt;
+
 	/* Virtual time costs nothing; waiting for the connection manager's last retry takes a minute of it. */
-	if (!vnet_run_until(&net, w->last_start + w->heal_at + 2000 * SEC, vapp_done) && !net.failed) {
+	if ((!vnet_run(&net, settled) || !vnet_run_until(&net, w->last_start + w->heal_at + 2000 * SEC, vapp_done)) && !net.failed) {
 		for (u32 i = 0; i < 2 * app.nconns; i++) {
 			const struct vside *s = &app.conns[i / 2]->side[i & 1];
 
@@ -519,7 +524,7 @@ static void run(struct world *w)
 	}
 	if (!net.failed)
 		vcheck_ends(&net);
-	if (net.failed || !vnet_run(&net, roce_max(net.now, w->heal_at)))
+	if (net.failed)
 		return;
 	for (u32 i = 0; i < net.nhosts; i++)
 		if (net.hosts[i].core)

@@ -236,7 +236,7 @@ void vside_kill_qp(struct vside *s)
 		return;
 	for (u32 i = 0; i < 2 && !s->died; i++)
 		a->again |= vdone_poll(s->host, a->cq[i]);
-	if (s->disconnected && s->state == V_CLOSING && (vside_owed(s) || s->recv_head < s->nrecvs))
+	if (!s->died && s->disconnected && s->state == V_CLOSING && (vside_owed(s) || s->recv_head < s->nrecvs))
 		vnet_fail(s->host->net, "connection %u end %u: disconnected, and %u requests and %u receives never completed",
 			  s->conn->index, s->who, s->nops - s->head, s->nrecvs - s->recv_head);
 	for (u32 i = 0; i < VTARGETS; i++)
