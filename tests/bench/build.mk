@@ -10,3 +10,9 @@ build/bench/pingpong build/bench/messages: build/bench/%: build/obj/tests/bench/
 build/bench/idle: build/obj/tests/bench/idle.o build/lib/librackwire_dcpim.so
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^ -Wl,-rpath,'$$ORIGIN/../lib'
+# The RoCEv2 library alone.
+BENCH_PROGRAMS += build/bench/roce_perf
+bench: build/bench/roce_perf
+build/bench/roce_perf: build/obj/tests/bench/roce_perf.o build/lib/librackwire_roce.so
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -Wl,-rpath,'$$ORIGIN/../lib'

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * roce: the user-space RoCEv2 library over the network, with nothing in between.
+ * roce_perf: the user-space RoCEv2 library over the network, with nothing in between.
  *
- *   roce server ADDRESS PORT [--wait] [--cpu N]
- *   roce client ADDRESS PORT lat|bw|rate|read [--wait] [--cpu N] [--length BYTES]
+ *   roce_perf server ADDRESS PORT [--wait] [--cpu N]
+ *   roce_perf client ADDRESS PORT lat|bw|rate|read [--wait] [--cpu N] [--length BYTES]
  *        [--depth N] [--milliseconds N] [--local ADDRESS] [--no-gso] [--mtu N]
  *
  * lat: WRITE ping-pong, each end looking at the last byte of its memory; prints
@@ -60,7 +60,7 @@ static void open_device(const char *local)
 	snprintf(config.local, sizeof(config.local), "%s", local);
 	config.flags = want.no_gso ? RACKWIRE_ROCE_NO_GSO : 0;
 	if (rackwire_roce_open(&config, &dev, error, sizeof(error)) < 0) {
-		fprintf(stderr, "roce: %s\n", error);
+		fprintf(stderr, "roce_perf: %s\n", error);
 		exit(1);
 	}
 	buffer = aligned_alloc(4096, 2 * BUFFER);
@@ -116,7 +116,7 @@ static int take(struct rackwire_roce_wc *wc, uint32_t max)
 	for (i = 0; i < n; i++)
 		if (wc[i].status) {
 			if (wc[i].status != RACKWIRE_ROCE_WC_WR_FLUSH_ERR)
-				fprintf(stderr, "roce: completion with status %u\n", wc[i].status);
+				fprintf(stderr, "roce_perf: completion with status %u\n", wc[i].status);
 			return -1;
 		}
 	return n;
@@ -181,7 +181,7 @@ static void measure_latency(void)
 		at += rtt[count++];
 	}
 	if (!count) {
-		fprintf(stderr, "roce: no answers\n");
+		fprintf(stderr, "roce_perf: no answers\n");
 		exit(1);
 	}
 	qsort(rtt, count, sizeof(*rtt), compare);
@@ -302,7 +302,7 @@ static void run_client(const struct sockaddr_storage *target, char mode)
 	mine = (struct hello){ (uintptr_t)buffer, rackwire_roce_mr_key(mr), (uint32_t)want.wait, want.length, mode };
 	check(rackwire_roce_connect(dev, qp, (const struct sockaddr *)target, &param, NULL, &id), "connect");
 	if (!next_event(&event, 10 * SECOND) || event.kind != RACKWIRE_ROCE_CM_ESTABLISHED) {
-		fprintf(stderr, "roce: not connected (event %u, status %u, error %d)\n", event.kind, event.status, event.error);
+		fprintf(stderr, "roce_perf: not connected (event %u, status %u, error %d)\n", event.kind, event.status, event.error);
 		exit(1);
 	}
 	memcpy(&theirs, event.private_data, sizeof(theirs));
@@ -348,7 +348,7 @@ int main(int argc, char **argv)
 	argv += optind;
 	if (argc < 3 || want.length < 1 || want.length > BUFFER || !want.depth || want.depth > DEPTH_MAX ||
 	    (!strcmp(argv[0], "client") && argc < 4)) {
-		fprintf(stderr, "usage: roce server|client ADDRESS PORT [lat|bw|rate|read] [options]\n");
+		fprintf(stderr, "usage: roce_perf server|client ADDRESS PORT [lat|bw|rate|read] [options]\n");
 		return 2;
 	}
 	parse_address(argv[1], argv[2], &address);
