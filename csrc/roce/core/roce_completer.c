@@ -5,11 +5,13 @@
  *
  * Besides the connection's ACK timeout, which alone counts towards its retries,
  * silence is met by earlier repetition of little after a measured round trip
- * time (as RFC 6298 computes it): to the responder these are duplicates.
+ * time (as RFC 6298 computes it): to the responder these are duplicates. Where
+ * peers are processes that do not always run, silence is often nothing but
+ * that, and what it changed is taken back (in the spirit of RFC 3522, Eifel).
  */
 #include "roce_qp.h"
 
-#define MIN_RTO_NS (500 * ROCE_US)
+#define MIN_RTO_NS (5 * ROCE_MS)
 #define FIRST_RTO_NS (100 * ROCE_MS)
 #define MAX_BACKOFF 16
 #define LEAST_CWND 2
@@ -76,6 +78,8 @@ static void grow(struct roce_requester *r, u32 acked)
  */
 static void lost(struct roce_requester *r)
 {
+	if (((r->max - r->una) & ROCE_PSN_MASK) <= LEAST_CWND)
+		return;
 	if (!r->cut || roce_psn_diff(r->una, r->cut_end) >= 0) {
 		r->cut = true;
 		r->cut_end = r->max;
@@ -101,10 +105,27 @@ static void complete(struct roce_qp *qp, struct roce_wqe *wqe)
 		roce_complete_send(qp, wqe, status);
 }
 
+/*
+ * After a timeout, an acknowledge of what was not even sent again: nothing was
+ * lost, so go on where the timeout found us.
+ */
+static void undo(struct roce_requester *r)
+{
+	r->cwnd = r->undo_cwnd;
+	r->ssthresh = r->undo_ssthresh;
+	r->cut = false;
+	r->nxt = r->max;
+	r->cur = r->undo_cur;
+	r->rd_out = r->rd_n;
+}
+
 static void moved(struct roce_qp *qp, u64 now, u32 psn)
 {
 	struct roce_requester *r = &qp->req;
 
+	if (r->undo && roce_psn_diff(psn, r->nxt) > 0)
+		undo(r);
+	r->undo = false;
 	grow(r, (psn - r->una) & ROCE_PSN_MASK);
 	r->una = psn;
 	r->backed = false;
@@ -220,8 +241,20 @@ static void go_back(struct roce_qp *qp, u64 now)
 
 	if (r->rnr_wait || (r->backed && r->backed_at == r->una))
 		return;
+	r->undo = false;
 	if (retry(qp, now))
 		rewind(qp);
+}
+
+/* Of timeouts in a row the first one knows how it was before; only if nxt was not on its way to max already. */
+static void keep_for_undo(struct roce_requester *r)
+{
+	if (r->undo)
+		return;
+	r->undo = r->nxt == r->max;
+	r->undo_cur = r->cur;
+	r->undo_cwnd = r->cwnd;
+	r->undo_ssthresh = r->ssthresh;
 }
 
 void roce_req_timer(struct roce_qp *qp, u64 now)
@@ -247,6 +280,7 @@ void roce_req_timer(struct roce_qp *qp, u64 now)
 	}
 	if (r->backoff < MAX_BACKOFF)
 		r->backoff++;
+	keep_for_undo(r);
 	rewind(qp);
 	roce_req_arm(qp, now);
 }
@@ -297,7 +331,7 @@ static void rx_rnr(struct roce_qp *qp, u64 now, const struct roce_pkt *h)
 	r->nxt = r->una;
 	r->cur = r->head;
 	r->rd_out = 0;
-	r->sampling = false;
+	r->sampling = r->undo = false;
 	r->rnr_wait = true;
 	r->rnr_at = now + roce_rnr_ns(h->syndrome & ROCE_SYN_VALUE);
 	r->rto_at = ROCE_NEVER;

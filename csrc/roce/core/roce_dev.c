@@ -410,6 +410,21 @@ static int poll_mad(struct roce_dev *d, u64 now, struct roce_txpkt *pkt)
 	return 1;
 }
 
+static int poll_word(struct roce_dev *d, struct roce_txpkt *pkt)
+{
+	const struct roce_word *w = &d->words[d->words_head % ROCE_WORDS];
+
+	if (d->words_head == d->words_tail)
+		return 0;
+	d->words_head++;
+	memcpy(pkt->hdr, w->hdr, w->len);
+	pkt->hdr_len = w->len;
+	pkt->payload_len = pkt->pad = pkt->nfrags = 0;
+	pkt->path = &w->path;
+	pkt->ecn = 0;
+	return 1;
+}
+
 static void to_tail(struct roce_list *list, struct roce_list *e)
 {
 	roce_list_del(e);
@@ -466,7 +481,7 @@ static int poll_req(struct roce_dev *d, u64 now, struct roce_txpkt *pkt)
 int roce_poll_tx(struct roce_dev *d, u64 now, struct roce_txpkt *pkt)
 {
 	d->now = now;
-	if ((!d->req_turn && poll_resp(d, now, pkt)) || poll_mad(d, now, pkt) || poll_req(d, now, pkt) ||
+	if (poll_word(d, pkt) || (!d->req_turn && poll_resp(d, now, pkt)) || poll_mad(d, now, pkt) || poll_req(d, now, pkt) ||
 	    poll_resp(d, now, pkt)) {
 		count_tx(d, pkt);
 		return 1;

@@ -5,6 +5,7 @@
 #define MAX_WR 16384u
 #define DEFAULT_WR 64u
 #define DEFAULT_ACK_TIMEOUT 18
+#define CM_PAUSE_MAX_NS (4 * ROCE_SEC)
 #define SEND_FLAGS                                                                                \
 	(RACKWIRE_ROCE_SEND_FENCE | RACKWIRE_ROCE_SEND_SIGNALED | RACKWIRE_ROCE_SEND_SOLICITED |  \
 	 RACKWIRE_ROCE_SEND_INLINE)
@@ -106,6 +107,7 @@ void roce_qp_destroy(struct roce_qp *qp, u64 now)
 	d->now = now;
 	if (qp->cm)
 		roce_cm_qp_gone(qp->cm, now);
+	roce_resp_last_word(qp);
 	roce_req_flush(qp, false);
 	roce_timer_stop(&d->timers, &qp->timer);
 	roce_list_del(&qp->resp_node);
@@ -138,7 +140,7 @@ int roce_qp_connect(struct roce_qp *qp, u64 now, const struct roce_qp_link *link
 	while (1u << qp->mtu_shift < mtu)
 		qp->mtu_shift++;
 	qp->ack_timeout = roce_timeout_ns(link->ack_timeout ? link->ack_timeout : DEFAULT_ACK_TIMEOUT);
-	qp->last_rx = now;
+	qp->last_rx = qp->connected_at = now;
 	qp->connected = true;
 	qp->state = RACKWIRE_ROCE_QP_RTS;
 	roce_req_connect(qp);
@@ -265,6 +267,15 @@ void roce_qp_fail(struct roce_qp *qp, u64 now, int error)
 		roce_cm_qp_failed(qp->cm, now, error);
 }
 
+/* The peer of a queue pair just accepted may not know of it until the REP has been repeated often enough. */
+static bool peer_may_be_unready(const struct roce_qp *qp, u64 now)
+{
+	const struct roce_cfg *c = &qp->d->cfg;
+
+	return qp->last_rx == qp->connected_at &&
+	       now - qp->connected_at < (c->cm_retries + 1) * roce_max(c->cm_timeout_ns, CM_PAUSE_MAX_NS);
+}
+
 static void keep_alive(struct roce_qp *qp, u64 now)
 {
 	struct roce_requester *r = &qp->req;
@@ -276,11 +287,12 @@ static void keep_alive(struct roce_qp *qp, u64 now)
 		r->probes = 0;
 	due = roce_after(r->probes ? r->probe_at : qp->last_rx, r->probes ? qp->ack_timeout : idle);
 	if (now >= due && r->una == r->max) {
-		if (r->probes > qp->link.retry_count) {
+		if (r->probes > qp->link.retry_count && !peer_may_be_unready(qp, now)) {
 			roce_qp_fail(qp, now, -ETIMEDOUT);
 			return;
 		}
-		r->probes++;
+		if (r->probes <= qp->link.retry_count)
+			r->probes++;
 		r->probe = true;
 		r->probe_at = now;
 		roce_kick_req(qp);

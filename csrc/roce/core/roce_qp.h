@@ -13,6 +13,7 @@
 #define ROCE_MS 1000000ull
 #define ROCE_SEC 1000000000ull
 
+#define ROCE_WORDS 64 /* acknowledges that outlive their queue pair; a power of two */
 #define ROCE_RESP_QUEUE 32 /* READ and atomic responses waiting; a power of two, twice the most that may be new */
 #define ROCE_RD_RING 64 /* READ requests as they are split up; a power of two */
 #define ROCE_ATOMICS_KEPT RACKWIRE_ROCE_MAX_RD_ATOMIC
@@ -131,6 +132,9 @@ struct roce_requester {
 	u32 since_ackreq;
 	/* Packets: congestion window and where slow start ends. */
 	u32 cwnd, ssthresh, cwnd_max, grow;
+	/* What a timeout changed, to be taken back if it was for nothing. */
+	bool undo;
+	u32 undo_cur, undo_cwnd, undo_ssthresh;
 	u32 cut_end; /* loss of anything sent before this PSN is not a new reason to slow down */
 	bool cut;
 
@@ -201,13 +205,20 @@ struct roce_qp {
 	int error;
 	u8 mtu_shift;
 	u32 mtu;
-	u64 ack_timeout, last_rx;
+	u64 ack_timeout, last_rx, connected_at;
 	struct roce_qp_link link;
 	struct roce_timer timer;
 	struct roce_requester req;
 	struct roce_responder resp;
 	struct roce_rate rate;
 	struct rackwire_roce_qp_stats stats;
+};
+
+/* An acknowledge on its own. */
+struct roce_word {
+	struct roce_path path;
+	u32 len;
+	u8 hdr[ROCE_BTH_LEN + ROCE_AETH_LEN];
 };
 
 /* A number of a queue pair that is gone, not to be used yet. */
@@ -226,6 +237,8 @@ struct roce_dev {
 	u64 hash_seed;
 	struct roce_cm_dev *cm;
 	u64 mr_epoch; /* changes whenever a key dies */
+	struct roce_word words[ROCE_WORDS];
+	u32 words_head, words_tail;
 	struct roce_list resp, req;
 	u32 resp_burst, req_burst;
 	bool req_turn;
@@ -365,6 +378,8 @@ static inline u32 roce_npkts(const struct roce_qp *qp, u32 len)
 void roce_resp_ack(struct roce_qp *qp, u8 syndrome, u32 psn);
 /* A request came for a queue pair that failed: say again why. */
 void roce_resp_again(struct roce_qp *qp);
+/* What waits to be acknowledged goes out whatever becomes of the queue pair. */
+void roce_resp_last_word(struct roce_qp *qp);
 struct roce_resp *roce_resp_queue(struct roce_qp *qp, u32 psn);
 void roce_resp_duplicate(struct roce_qp *qp, const struct roce_pkt *h);
 void roce_resp_ce(struct roce_qp *qp, u64 now);

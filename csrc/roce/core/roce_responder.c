@@ -73,6 +73,8 @@ static void refuse(struct roce_qp *qp, u64 now, u8 syndrome, u32 recv_status)
 	r->fatal = syndrome;
 	r->fatal_psn = r->epsn;
 	roce_resp_ack(qp, syndrome, r->epsn);
+	if (!r->q_n)
+		roce_resp_last_word(qp);
 	qp->d->stats.rx_refused++;
 	if (r->recv_taken) {
 		struct rackwire_roce_wc wc = { .status = recv_status, .opcode = RACKWIRE_ROCE_WC_RECV };

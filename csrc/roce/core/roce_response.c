@@ -228,6 +228,23 @@ static void build_ack(struct roce_qp *qp, struct roce_txpkt *pkt)
 	roce_tx_finish(qp, pkt, &h, false);
 }
 
+void roce_resp_last_word(struct roce_qp *qp)
+{
+	struct roce_dev *d = qp->d;
+	struct roce_word *w = &d->words[d->words_tail % ROCE_WORDS];
+	struct roce_responder *r = &qp->resp;
+	u8 hdr[ROCE_HDR_MAX];
+	struct roce_txpkt pkt = { .hdr = hdr };
+
+	if (!r->ack_due || (r->q_n && !is_fatal(r->ack_syndrome)) || d->words_tail - d->words_head == ROCE_WORDS)
+		return;
+	build_ack(qp, &pkt);
+	memcpy(w->hdr, hdr, sizeof(w->hdr));
+	w->len = pkt.hdr_len;
+	w->path = qp->link.path;
+	d->words_tail++;
+}
+
 static void build_atomic(struct roce_qp *qp, struct roce_resp *e, struct roce_txpkt *pkt)
 {
 	struct roce_pkt h;
