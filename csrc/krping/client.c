@@ -212,6 +212,7 @@ void client_tick(struct rackwire_krping_work *w, uint64_t now)
 	uint32_t i;
 
 	count_cpu(w);
+	w->done |= !w->top; /* stopped before there was any connection */
 	if (!work_stopping(w) && (!w->end_at || now < w->end_at))
 		return;
 	if (!w->leave_by)

@@ -216,12 +216,13 @@ void conn_free(struct krping_conn *c)
 		w->armed--;
 	if (c->connected)
 		w->ops->disconnect(c->id);
+	/* A memory window holds the queue pair that it is bound to. */
+	conn_buffer_free(c, &c->a);
+	conn_buffer_free(c, &c->b);
 	if (c->qp)
 		w->ops->qp_destroy(c->qp);
 	if (c->id)
 		w->ops->id_destroy(c->id);
-	conn_buffer_free(c, &c->a);
-	conn_buffer_free(c, &c->b);
 	free(c->times);
 	w->cq_used -= c->sends + c->recvs;
 	w->conns[c->index] = NULL;

@@ -90,7 +90,7 @@ struct rdma_provider {
 
 	/*
 	 * For a connection of @id, out of prepare() or a CONNECT_REQUEST, which verbs needs to know. Receives may
-	 * be posted at once. Destroyed before its id.
+	 * be posted at once. Destroyed before its id, and after regions that had new keys by its work requests.
 	 */
 	int (*qp_create)(struct rdma_dev *dev, struct rdma_id *id, struct rdma_cq *send_cq, struct rdma_cq *recv_cq,
 			 const struct rackwire_roce_qp_attr *attr, void *context, struct rdma_qp **out);
