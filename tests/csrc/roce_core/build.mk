@@ -3,8 +3,9 @@ ROCE_CORE_SOURCES := $(sort $(wildcard csrc/roce/core/*.c))
 ROCE_VNET_SOURCES := $(addprefix tests/csrc/roce_core/,vnet.c vhost.c vspace.c vapp.c vevent.c vpost.c vdone.c vcheck.c) \
 	$(ROCE_CORE_SOURCES) $(ROCE_CRC32_SOURCES)
 $(eval $(call c_test,roce_core_properties,tests/csrc/roce_core/properties_test.c $(ROCE_VNET_SOURCES)))
-$(foreach area,rdma recovery keys,\
+$(foreach area,rdma recovery keys hostile speed,\
 	$(eval $(call c_test,roce_core_$(area),$(addprefix tests/csrc/roce_core/,$(area)_test.c scene.c vnet.c vhost.c) $(ROCE_CORE_SOURCES) $(ROCE_CRC32_SOURCES))))
 
 # Two devices and single packets, without the network above.
-$(eval $(call c_test,roce_core_transport,tests/csrc/roce_core/transport_test.c tests/csrc/roce_core/transport_pair.c $(ROCE_CORE_SOURCES)))
+$(foreach area,transport transport_refusal,\
+	$(eval $(call c_test,roce_core_$(area),$(addprefix tests/csrc/roce_core/,$(area)_test.c transport_pair.c) $(ROCE_CORE_SOURCES))))

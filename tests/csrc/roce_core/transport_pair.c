@@ -266,6 +266,12 @@ bool pair_same(struct pair *p, u32 off0, u32 off1, u32 len)
 	return !memcmp(p->side[0].buf + off0, p->side[1].buf + off1, len);
 }
 
+u64 pair_dice(struct pair *p)
+{
+	p->count = p->count * 6364136223846793005ull + 1442695040888963407ull;
+	return p->count >> 33;
+}
+
 int run_tests(const struct test *tests, u32 n)
 {
 	u32 i, bad = 0;

@@ -77,6 +77,11 @@ int pair_send(struct pair *p, u32 side, struct rackwire_roce_send_wr wr, u32 off
 void pair_fill(struct pair *p, u32 side, u32 off, u32 len, u64 seed);
 bool pair_same(struct pair *p, u32 off0, u32 off1, u32 len);
 
+#define OK(wc, id) ((wc).status == RACKWIRE_ROCE_WC_SUCCESS && (wc).wr_id == (id))
+
+/* 31 bits that follow from p->count. */
+u64 pair_dice(struct pair *p);
+
 struct test {
 	const char *name;
 	void (*run)(void);
