@@ -50,7 +50,11 @@ struct rackwire_roce_cm_id;
 #define RACKWIRE_ROCE_ERROR_LEN 256
 
 #define RACKWIRE_ROCE_NO_THREAD 0x1
-#define RACKWIRE_ROCE_NO_GSO 0x2      /* neither UDP_SEGMENT nor UDP_GRO */
+/*
+ * Neither UDP_SEGMENT nor UDP_GRO. The kernel numbers the segments of a burst 0, 1, 2, ... in their IPv4
+ * identification, which the ICRC covers; for an adapter that segments UDP itself and numbers otherwise.
+ */
+#define RACKWIRE_ROCE_NO_GSO 0x2
 #define RACKWIRE_ROCE_ECN 0x4	      /* mark packets ECT(0) and slow down on CNPs, from rate_bps */
 #define RACKWIRE_ROCE_STRICT_ID 0x8   /* accept only packets whose IPv4 identification is known for sure (0, or of a segmented burst) */
 #define RACKWIRE_ROCE_BUSY_POLL 0x10  /* waits spin instead of sleeping */

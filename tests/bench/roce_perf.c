@@ -5,6 +5,7 @@
  *   roce_perf server ADDRESS PORT [--wait] [--cpu N]
  *   roce_perf client ADDRESS PORT lat|bw|rate|read [--wait] [--cpu N] [--length BYTES]
  *        [--depth N] [--milliseconds N] [--local ADDRESS] [--no-gso] [--mtu N]
+ *        [--buffer BYTES] [--window BYTES]
  *
  * lat: WRITE ping-pong, each end looking at the last byte of its memory; prints
  * half round trips. bw, rate: WRITEs of a length, so many at a time; read:
@@ -22,7 +23,7 @@ static struct {
 	int wait, no_gso;
 	long cpu;
 	size_t length;
-	uint32_t depth, mtu;
+	uint32_t depth, mtu, buffer, window;
 	uint64_t milliseconds;
 	const char *local;
 } want = { .cpu = -1, .length = 8, .depth = 64, .milliseconds = 3000, .local = "" };
@@ -54,7 +55,9 @@ static void check(int result, const char *what)
 
 static void open_device(const char *local)
 {
-	struct rackwire_roce_config config = { .size = sizeof(config), .mtu = want.mtu };
+	struct rackwire_roce_config config = {
+		.size = sizeof(config), .mtu = want.mtu, .rcvbuf = want.buffer, .window = want.window,
+	};
 	char error[RACKWIRE_ROCE_ERROR_LEN];
 
 	snprintf(config.local, sizeof(config.local), "%s", local);
@@ -318,7 +321,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "wait", 0, NULL, 'w' }, { "cpu", 1, NULL, 'c' }, { "length", 1, NULL, 'l' }, { "depth", 1, NULL, 'd' },
 		{ "milliseconds", 1, NULL, 'm' }, { "local", 1, NULL, 'a' }, { "no-gso", 0, NULL, 'g' },
-		{ "mtu", 1, NULL, 'u' }, { 0 },
+		{ "mtu", 1, NULL, 'u' }, { "buffer", 1, NULL, 'b' }, { "window", 1, NULL, 'W' }, { 0 },
 	};
 	struct sockaddr_storage address;
 	const char *mode;
@@ -339,6 +342,10 @@ int main(int argc, char **argv)
 			want.local = optarg;
 		else if (letter == 'g')
 			want.no_gso = 1;
+		else if (letter == 'b')
+			want.buffer = (uint32_t)number(optarg);
+		else if (letter == 'W')
+			want.window = (uint32_t)number(optarg);
 		else if (letter == 'u')
 			want.mtu = (uint32_t)number(optarg);
 		else

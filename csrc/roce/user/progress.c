@@ -282,7 +282,7 @@ int roce_wait(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *cq, bool c
 			}
 			continue;
 		}
-		if (dev->tx_pending) {
+		if (dev->tx_pending && !dev->tx_full) {
 			roce_socket_send(dev);
 			roce_events(dev);
 			continue;
@@ -350,7 +350,7 @@ static void *thread_main(void *arg)
 			dev->thread_parked = false;
 		} else if (!thread_wanted(dev, now)) {
 			nap(dev, dev->app_at + RACKWIRE_ROCE_IDLE_NS);
-		} else if (roce_drive(dev) || dev->tx_pending) {
+		} else if (roce_drive(dev) || (dev->tx_pending && !dev->tx_full)) {
 			roce_unlock(dev); /* others want their turn */
 			roce_lock(dev);
 		} else {

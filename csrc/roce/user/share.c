@@ -14,54 +14,23 @@
  * packets away from one on all addresses. So whoever gets another's packet hands
  * it on, once, by a unix socket; and by a packet that the program sent to the
  * wrong place the books are corrected.
- *
- * The books are a file, mapped by all, in a directory that only the user can
- * enter. Locks on its bytes (of open file descriptions, so they end with the
- * process) say who is alive: byte 0 guards the books, byte n is slot n's.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "books.h"
 #include "clock.h"
-#include "dev.h"
 #include "roce/core/roce_mad.h"
 
-#define MAGIC 0x524f4345u /* changes with the layout */
-#define VERSION 1
+#define MAGIC 0x524f4346u /* of messages; changes with their layout */
 #define OPEN_TRIES 16
-#define LOCK_TRIES 200
-#define LOCK_NAP_NS 10000000
 #define REPAIR_NS 20000000ULL
 #define BROADCAST_NS 10000000ULL
-#define PORT_BYTES (65536 / 8)
 #define RX_MAX 16 /* messages in a row before the socket has its turn */
-
-struct share_slot {
-	u32 index;    /* place in the kernel's group */
-	u32 doorbell; /* atomic: messages put into its unix socket */
-	u8 addr[16];
-	u32 scope;
-	u16 family;
-	u16 wildcard;
-	u8 listens[PORT_BYTES];  /* rdma_cm ports */
-	u8 listened[PORT_BYTES]; /* ports it gave up: late repetitions of connection requests are its */
-};
-
-struct roce_share_file {
-	u32 magic, version;
-	u32 next; /* slot to try next: a number just given up is not taken at once */
-	u32 reserved;
-	u64 changed_at;
-	u8 used[256]; /* atomic */
-	struct share_slot slots[ROCE_SLOTS + 1]; /* [0]: nobody's */
-};
 
 enum message_kind { MESSAGE_PACKETS = 1, MESSAGE_UNREACHABLE };
 
@@ -74,189 +43,6 @@ struct message {
 	u64 mark;
 	struct roce_path path;
 };
-
-/* ---- the directory and the books ---- */
-
-static int private_directory(const char *path)
-{
-	struct stat st;
-
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	if (lstat(path, &st) < 0)
-		return -errno;
-	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EPERM;
-}
-
-/* Where the user's other sockets of this project live, too. */
-static int user_directory(char *path, size_t size)
-{
-	const char *given = getenv("RACKWIRE_RUNTIME_DIR"), *session = getenv("XDG_RUNTIME_DIR");
-	struct stat st;
-
-	if (given && given[0])
-		return snprintf(path, size, "%s", given) < (int)size ? private_directory(path) : -ENAMETOOLONG;
-	if (!geteuid()) {
-		snprintf(path, size, "/run/rackwire");
-		return private_directory(path);
-	}
-	if (session && session[0] == '/' && !stat(session, &st) && st.st_uid == geteuid() &&
-	    snprintf(path, size, "%s/rackwire", session) < (int)size && !private_directory(path))
-		return 0;
-	/* Anybody may make directories in /tmp: the owner check counts. */
-	snprintf(path, size, "/tmp/rackwire-%u", (unsigned int)geteuid());
-	return private_directory(path);
-}
-
-/* One for each UDP port and network namespace. */
-static int share_directory(struct rackwire_roce_dev *dev)
-{
-	char user[64], *path = dev->share.directory;
-	struct stat st;
-	int err;
-
-	err = user_directory(user, sizeof(user));
-	if (err)
-		return err;
-	if (stat("/proc/thread-self/ns/net", &st) < 0)
-		return -errno;
-	if (snprintf(path, sizeof(dev->share.directory), "%s/roce-%u-%lu", user, dev->config.udp_port,
-		     (unsigned long)st.st_ino) >= (int)sizeof(dev->share.directory))
-		return -ENAMETOOLONG;
-	return private_directory(path);
-}
-
-static int byte_lock(int fd, u32 byte, short type)
-{
-	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
-
-	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
-}
-
-/* Does another open file hold it? */
-static bool byte_locked(int fd, u32 byte)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
-
-	return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
-}
-
-static int books_lock(const struct roce_share *sh, bool wait)
-{
-	struct timespec nap = { .tv_nsec = LOCK_NAP_NS };
-	int i, err;
-
-	for (i = 0; (err = byte_lock(sh->file_fd, 0, F_WRLCK)) && wait && i < LOCK_TRIES; i++)
-		nanosleep(&nap, NULL);
-	return err;
-}
-
-static void books_unlock(const struct roce_share *sh)
-{
-	byte_lock(sh->file_fd, 0, F_UNLCK);
-}
-
-/* The last one to leave removes the books; who waited for their lock then holds what nobody finds any more. */
-static bool books_current(const char *path, int fd)
-{
-	struct stat held, found;
-
-	return !fstat(fd, &held) && !stat(path, &found) && held.st_ino == found.st_ino && held.st_dev == found.st_dev;
-}
-
-/* Open and lock. Return: 0, or -ESTALE: try again. */
-static int books_open(struct roce_share *sh)
-{
-	struct roce_share_file *file;
-	char path[112];
-	int err;
-
-	snprintf(path, sizeof(path), "%s/books", sh->directory);
-	sh->file_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (sh->file_fd < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
-	err = books_lock(sh, true);
-	if (err)
-		return err;
-	if (!books_current(path, sh->file_fd))
-		return -ESTALE;
-	if (ftruncate(sh->file_fd, sizeof(*file)) < 0)
-		return -errno;
-	file = mmap(NULL, sizeof(*file), PROT_READ | PROT_WRITE, MAP_SHARED, sh->file_fd, 0);
-	if (file == MAP_FAILED)
-		return -errno;
-	sh->file = file;
-	/* A mapping keeps the open file, and so its locks, alive: also one in a child. */
-	madvise(file, sizeof(*file), MADV_DONTFORK);
-	if (!file->magic) {
-		file->version = VERSION;
-		file->magic = MAGIC;
-	}
-	return file->magic == MAGIC && file->version == VERSION ? 0 : -EPROTO;
-}
-
-static void books_remove(const struct roce_share *sh)
-{
-	char path[112];
-
-	snprintf(path, sizeof(path), "%s/books", sh->directory);
-	unlink(path);
-	rmdir(sh->directory);
-}
-
-/* ---- the group ---- */
-
-static bool is_used(const struct roce_share_file *file, u32 slot)
-{
-	return __atomic_load_n(&file->used[slot], __ATOMIC_ACQUIRE);
-}
-
-static bool same_group(const struct share_slot *a, const struct share_slot *b)
-{
-	return a->family == b->family && a->scope == b->scope && !memcmp(a->addr, b->addr, 16);
-}
-
-/* Would both get a packet to some address? */
-static bool overlap(const struct share_slot *a, const struct share_slot *b)
-{
-	if (a->wildcard || b->wildcard)
-		return a->family == b->family || a->family == AF_INET6 || b->family == AF_INET6;
-	return same_group(a, b);
-}
-
-static u32 group_size(const struct roce_share_file *file, const struct share_slot *of)
-{
-	u32 i, n = 0;
-
-	for (i = 1; i <= ROCE_SLOTS; i++)
-		n += is_used(file, i) && same_group(&file->slots[i], of);
-	return n;
-}
-
-/* As the kernel does it: the last member of the group takes the place of the one that goes. */
-static void group_remove(struct roce_share_file *file, u32 slot)
-{
-	struct share_slot *gone = &file->slots[slot];
-	u32 last = group_size(file, gone) - 1, i;
-
-	for (i = 1; i <= ROCE_SLOTS; i++)
-		if (is_used(file, i) && same_group(&file->slots[i], gone) && file->slots[i].index == last)
-			file->slots[i].index = gone->index;
-	__atomic_store_n(&file->used[slot], 0, __ATOMIC_RELEASE);
-}
-
-/* Return: members of whatever group that were dead. */
-static u32 purge(struct roce_share *sh)
-{
-	u32 i, n = 0;
-
-	for (i = 1; i <= ROCE_SLOTS; i++)
-		if (i != sh->slot && is_used(sh->file, i) && !byte_locked(sh->file_fd, i)) {
-			group_remove(sh->file, i);
-			n++;
-		}
-	return n;
-}
 
 static bool bit_get(const u8 *bits, u32 n)
 {
@@ -301,7 +87,7 @@ static void put_listeners(struct program *p, const struct share_slot *s)
 {
 	u32 i, port;
 
-	for (i = 0; i < PORT_BYTES; i++)
+	for (i = 0; i < ROCE_PORT_BYTES; i++)
 		for (port = i * 8; s->listens[i] && port < i * 8 + 8; port++)
 			if (bit_get(s->listens, port) && p->n < 2 * PORTS_MAX)
 				put_place(p, port, s->index);
@@ -327,14 +113,14 @@ static int steer(struct rackwire_roce_dev *dev)
 	put(&p, BPF_JMP | BPF_JA, 0, 0, 0); /* to the remote slot */
 	put(&p, BPF_LD | BPF_H | BPF_ABS, AT_PORT, 0, 0);
 	for (i = 1; i <= ROCE_SLOTS; i++)
-		if (is_used(file, i) && same_group(&file->slots[i], mine))
+		if (roce_books_used(file, i) && roce_books_same_group(&file->slots[i], mine))
 			put_listeners(&p, &file->slots[i]);
 	put(&p, BPF_RET | BPF_K, 0, 0, 0);
 	p.code[other].k = p.n - other - 1u;
 	put(&p, BPF_LD | BPF_B | BPF_ABS, AT_REMOTE_SLOT, 0, 0);
 	p.code[skip].k = p.n - skip - 1u;
 	for (i = 1; i <= ROCE_SLOTS; i++)
-		if (is_used(file, i) && same_group(&file->slots[i], mine))
+		if (roce_books_used(file, i) && roce_books_same_group(&file->slots[i], mine))
 			put_place(&p, i, file->slots[i].index);
 	put(&p, BPF_RET | BPF_K, 0, 0, 0);
 	prog.len = p.n;
@@ -388,7 +174,7 @@ static int take_slot(struct roce_share *sh)
 
 	for (i = 0; i < ROCE_SLOTS; i++) {
 		slot = (sh->file->next + i) % ROCE_SLOTS + 1;
-		if (is_used(sh->file, slot) || byte_lock(sh->file_fd, slot, F_WRLCK))
+		if (roce_books_used(sh->file, slot) || roce_books_byte_lock(sh->file_fd, slot, F_WRLCK))
 			continue;
 		sh->file->next = slot;
 		sh->slot = slot;
@@ -414,15 +200,6 @@ static int port_taken(struct rackwire_roce_dev *dev)
 	return err;
 }
 
-static u32 others(const struct roce_share *sh)
-{
-	u32 i, n = 0;
-
-	for (i = 1; i <= ROCE_SLOTS; i++)
-		n += i != sh->slot && is_used(sh->file, i);
-	return n;
-}
-
 int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
 {
 	struct roce_share *sh = &dev->share;
@@ -431,9 +208,7 @@ int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
 
 	sh->fd = sh->file_fd = -1;
 	for (i = 0; i < OPEN_TRIES; i++) {
-		err = share_directory(dev);
-		if (!err)
-			err = books_open(sh);
+		err = roce_books_open(dev);
 		if (err != -ESTALE)
 			break;
 		share_close(sh);
@@ -444,10 +219,13 @@ int roce_share_join(struct rackwire_roce_dev *dev, char *error, size_t length)
 			return roce_fail(error, length, -EADDRINUSE, "another device has been opening for seconds");
 		return 0; /* nowhere to meet others: alone */
 	}
-	purge(sh);
-	err = others(sh) ? 0 : port_taken(dev);
+	roce_books_purge(sh);
+	if (!roce_books_others(sh)) {
+		roce_books_sweep(sh);
+		err = port_taken(dev);
+	}
 	if (err) {
-		books_remove(sh);
+		roce_books_remove(sh);
 		share_close(sh);
 		return err;
 	}
@@ -477,13 +255,13 @@ int roce_share_joined(struct rackwire_roce_dev *dev, bool ok)
 		mine->scope = dev->scope;
 		mine->family = (u16)dev->family;
 		mine->wildcard = dev->wildcard;
-		mine->index = group_size(sh->file, mine);
+		mine->index = roce_books_group_size(sh->file, mine);
 		sh->doorbell = 0;
 		__atomic_store_n(&sh->file->used[sh->slot], 1, __ATOMIC_RELEASE);
 		if (mine->index)
 			err = steer(dev);
 	}
-	books_unlock(sh);
+	roce_books_unlock(sh);
 	return err;
 }
 
@@ -491,13 +269,13 @@ void roce_share_retire(struct rackwire_roce_dev *dev)
 {
 	struct roce_share *sh = &dev->share;
 
-	if (!sh->slot || !is_used(sh->file, sh->slot) || books_lock(sh, true))
+	if (!sh->slot || !roce_books_used(sh->file, sh->slot) || roce_books_lock(sh, true))
 		return;
 	sh->retired = true;
-	purge(sh);
-	group_remove(sh->file, sh->slot);
+	roce_books_purge(sh);
+	roce_books_group_remove(sh->file, sh->slot);
 	/* The program outlives the socket it was attached through. */
-	if (group_size(sh->file, &sh->file->slots[sh->slot]))
+	if (roce_books_group_size(sh->file, &sh->file->slots[sh->slot]))
 		steer(dev);
 }
 
@@ -514,8 +292,8 @@ void roce_share_leave(struct rackwire_roce_dev *dev)
 	if (sh->slot) {
 		if (!slot_address(sh, sh->slot, &sun))
 			unlink(sun.sun_path);
-		if (!others(sh))
-			books_remove(sh);
+		if (!roce_books_others(sh))
+			roce_books_remove(sh);
 	}
 	share_close(sh); /* and with it the lock */
 }
@@ -526,8 +304,8 @@ u32 roce_share_processes(struct rackwire_roce_dev *dev)
 	u32 i, n = 1;
 
 	for (i = 1; sh->slot && i <= ROCE_SLOTS; i++)
-		n += i != sh->slot && is_used(sh->file, i) &&
-		     overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]) && byte_locked(sh->file_fd, i);
+		n += i != sh->slot && roce_books_used(sh->file, i) &&
+		     roce_books_overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]) && roce_books_byte_locked(sh->file_fd, i);
 	return n;
 }
 
@@ -541,7 +319,7 @@ static u32 listener(const struct roce_share *sh, u16 port, const u8 dst[16])
 	for (i = 1; i <= ROCE_SLOTS; i++) {
 		const struct share_slot *s = &sh->file->slots[i];
 
-		if (!is_used(sh->file, i) || !(s->wildcard || !memcmp(s->addr, dst, 16)))
+		if (!roce_books_used(sh->file, i) || !(s->wildcard || !memcmp(s->addr, dst, 16)))
 			continue;
 		if (bit_get(s->listens, port))
 			rank = 5;
@@ -576,7 +354,7 @@ u32 roce_share_target(struct rackwire_roce_dev *dev, const u8 *packet, u32 len, 
 		}
 		slot = cm.u.ids.remote_comm_id >> 24;
 	}
-	return slot && slot <= ROCE_SLOTS && is_used(sh->file, slot) ? slot : sh->slot;
+	return slot && slot <= ROCE_SLOTS && roce_books_used(sh->file, slot) ? slot : sh->slot;
 }
 
 /* ---- handing over ---- */
@@ -605,17 +383,17 @@ static void repair(struct rackwire_roce_dev *dev, u32 slot, bool misled)
 	struct share_slot *mine = &sh->file->slots[sh->slot], *other = &sh->file->slots[slot];
 	u32 index;
 
-	if (sh->retired || !same_group(mine, other) || dev->now < sh->repaired_at + REPAIR_NS ||
-	    dev->now < sh->file->changed_at + REPAIR_NS || books_lock(sh, false))
+	if (sh->retired || !roce_books_same_group(mine, other) || dev->now < sh->repaired_at + REPAIR_NS ||
+	    dev->now < sh->file->changed_at + REPAIR_NS || roce_books_lock(sh, false))
 		return;
 	sh->repaired_at = dev->now;
-	if (!purge(sh) && misled && is_used(sh->file, slot)) {
+	if (!roce_books_purge(sh) && misled && roce_books_used(sh->file, slot)) {
 		index = other->index;
 		other->index = mine->index;
 		mine->index = index;
 	}
 	steer(dev);
-	books_unlock(sh);
+	roce_books_unlock(sh);
 }
 
 void roce_share_forward(struct rackwire_roce_dev *dev, u32 slot, const struct roce_path *path, u8 ecn, u32 segment,
@@ -642,7 +420,7 @@ void roce_share_unreachable(struct rackwire_roce_dev *dev, const struct roce_pat
 		return;
 	dev->share.broadcast_at = dev->now;
 	for (i = 1; i <= ROCE_SLOTS; i++)
-		if (i != sh->slot && is_used(sh->file, i) && overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]))
+		if (i != sh->slot && roce_books_used(sh->file, i) && roce_books_overlap(&sh->file->slots[i], &sh->file->slots[sh->slot]))
 			hand_over(dev, i, &m, NULL, 0);
 }
 
@@ -727,20 +505,20 @@ int roce_share_listen(struct rackwire_roce_dev *dev, u16 port)
 
 	if (!sh->slot)
 		return 0;
-	err = books_lock(sh, true);
+	err = roce_books_lock(sh, true);
 	if (err)
 		return err;
 	mine = &sh->file->slots[sh->slot];
 	for (i = 1; i <= ROCE_SLOTS && !err; i++)
-		if (i != sh->slot && is_used(sh->file, i) && overlap(&sh->file->slots[i], mine) &&
-		    bit_get(sh->file->slots[i].listens, port) && byte_locked(sh->file_fd, i))
+		if (i != sh->slot && roce_books_used(sh->file, i) && roce_books_overlap(&sh->file->slots[i], mine) &&
+		    bit_get(sh->file->slots[i].listens, port) && roce_books_byte_locked(sh->file_fd, i))
 			err = -EADDRINUSE;
 	if (!err) {
 		bit_set(mine->listens, port, true);
-		if (group_size(sh->file, mine) > 1)
+		if (roce_books_group_size(sh->file, mine) > 1)
 			steer(dev);
 	}
-	books_unlock(sh);
+	roce_books_unlock(sh);
 	return err;
 }
 
