@@ -30,7 +30,7 @@ enum op {
 	OP_KILL,	/* host */
 	OP_BOOT,	/* host */
 	OP_MTU,		/* to, size in units of 8 */
-	OP_UNREACHABLE, /* host */
+	OP_UNREACHABLE, /* host, and which error */
 	OP_NOMEM,	/* host, after, how many */
 	OP_LISTEN,	/* host, port, backlog; or take it away again */
 	OP_BUFFERS,	/* side, sndbuf16, rcvbuf16 */
@@ -371,11 +371,13 @@ static void run_op(struct input *in)
 		net.links[!a][a].mtu = (u32)dcpim_max(byte(in) * 8u, DCPIM_MIN_PACKET);
 		break;
 	case OP_UNREACHABLE:
-		a = byte(in) & 1;
+		n = byte(in);
+		a = n & 1;
 		if (net.hosts[a].core) {
 			struct dcpim_path to = vnet_path(!a);
 
-			dcpim_unreachable(net.hosts[a].core, vhost_clock(&net.hosts[a]), &to, -EHOSTUNREACH);
+			dcpim_unreachable(net.hosts[a].core, vhost_clock(&net.hosts[a]), &to,
+					  n & 2 ? -ECONNREFUSED : -EHOSTUNREACH);
 			vhost_touch(&net.hosts[a]);
 		}
 		break;

@@ -354,9 +354,11 @@ void dcpim_path_mtu(struct dcpim_host *h, const struct dcpim_path *to, u32 max_p
 
 /**
  * dcpim_unreachable() - the layer below learned that packets to @to do not arrive
- * (ICMP; the caller has checked that the quoted packet is one of ours). Connections
- * being opened fail with @error. A peer that had answered is given up, with
- * -ECONNRESET, when refusals (-ECONNREFUSED) go on for a second and nothing else comes.
+ * (ICMP that quotes a packet which dcpim_sent() knows). Connections being opened fail
+ * with @error. Of a peer that had answered and now refuses (-ECONNREFUSED), those that were
+ * closed and whose data is acknowledged end at once: only their end was left to be told.
+ * When refusals go on for a second and nothing else comes, its other connections fail with
+ * -ECONNRESET, but not those that have received all up to its FIN: they may be read to the end.
  */
 void dcpim_unreachable(struct dcpim_host *h, u64 now, const struct dcpim_path *to, int error);
 
@@ -388,6 +390,12 @@ void *dcpim_flow_user(const struct dcpim_flow *f);
 void dcpim_flow_set_user(struct dcpim_flow *f, void *user);
 /** dcpim_flow_set_buffers() - change sndbuf/rcvbuf of one flow (0: leave); the receive window never shrinks. */
 int dcpim_flow_set_buffers(struct dcpim_flow *f, u32 sndbuf, u32 rcvbuf);
+/**
+ * dcpim_sent() - whether a packet to @to, as an ICMP error quotes it, is of a connection of this host.
+ * @length: bytes quoted, from the dcPIM header on. The tag must be among them: anyone can send
+ * ICMP and guess ports, but not the tag (RFC 5927 section 4.1 checks TCP's sequence number).
+ */
+bool dcpim_sent(struct dcpim_host *h, const struct dcpim_path *to, const u8 *packet, u32 length);
 /** dcpim_undelivered() - whether a flow that was closed still has bytes or its FIN unacknowledged. */
 bool dcpim_undelivered(const struct dcpim_host *h);
 /** dcpim_flow_next() - walk all flows of the application: NULL starts, NULL ends. */

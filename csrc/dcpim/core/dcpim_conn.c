@@ -59,7 +59,7 @@ static void rx_reset(struct dcpim_flow *f, u64 now)
 	if (dcpim_flow_over(f))
 		return;
 	/* A peer that had everything and is gone has not refused anything. */
-	if ((f->flags & FLOW_FIN_SENT) && dcpim_flow_all_acked(f) && (f->flags & FLOW_APP_CLOSED)) {
+	if (dcpim_flow_delivered(f)) {
 		dcpim_flow_free(f);
 		return;
 	}

@@ -505,6 +505,11 @@ bool dcpim_flow_all_acked(const struct dcpim_flow *f)
 	return f->kind == DCPIM_STREAM ? f->u.s.send.una == f->u.s.send.end : dcpim_list_empty(&f->u.m.tx);
 }
 
+bool dcpim_flow_delivered(const struct dcpim_flow *f)
+{
+	return (f->flags & FLOW_APP_CLOSED) && (f->flags & FLOW_FIN_SENT) && dcpim_flow_all_acked(f);
+}
+
 void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 {
 	struct dcpim_host *h = f->host;
@@ -598,6 +603,16 @@ int dcpim_flow_set_buffers(struct dcpim_flow *f, u32 sndbuf, u32 rcvbuf)
 		f->rcvbuf = rcvbuf;
 	}
 	return 0;
+}
+
+bool dcpim_sent(struct dcpim_host *h, const struct dcpim_path *to, const u8 *packet, u32 length)
+{
+	const struct dcpim_flow *f;
+
+	if (length < 12)
+		return false;
+	f = dcpim_flow_find(h, to, dcpim_get16(packet), dcpim_get16(packet + 2));
+	return f && dcpim_get32(packet + 8) == f->rtag;
 }
 
 bool dcpim_undelivered(const struct dcpim_host *h)

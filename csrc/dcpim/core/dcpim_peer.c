@@ -279,6 +279,38 @@ void dcpim_path_mtu(struct dcpim_host *h, const struct dcpim_path *to, u32 max_p
 	}
 }
 
+/* Of connections closed and delivered only the end was left to be told, and nobody is there to hear it. */
+static void end_delivered(struct dcpim_peer *p)
+{
+	struct dcpim_list *l, *next;
+
+	for (l = p->flows.next; l != &p->flows; l = next) {
+		struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, peer_node);
+
+		next = l->next;
+		if (!dcpim_flow_over(f) && dcpim_flow_delivered(f))
+			dcpim_flow_free(f);
+	}
+}
+
+/*
+ * Fail the connections, but for those whose application may have something to
+ * read and misses nothing that the peer sent. What they send times out.
+ */
+static void give_up(struct dcpim_peer *p, u64 now)
+{
+	struct dcpim_list *l, *next;
+
+	for (l = p->flows.next; l != &p->flows; l = next) {
+		struct dcpim_flow *f = dcpim_container(l, struct dcpim_flow, peer_node);
+		bool readable = dcpim_flow_all_received(f) && !(f->flags & FLOW_APP_CLOSED);
+
+		next = l->next;
+		if (!dcpim_flow_over(f) && !readable)
+			dcpim_flow_fail(f, now, -ECONNRESET);
+	}
+}
+
 /* A peer that answered before is believed to be gone when nothing but refusals came for a while. */
 static void refused(struct dcpim_host *h, u64 now, const struct dcpim_path *to)
 {
@@ -288,10 +320,13 @@ static void refused(struct dcpim_host *h, u64 now, const struct dcpim_path *to)
 		next = p->hash_next;
 		if (!is_at(p, to) || !p->rtag)
 			continue;
+		p->nflows++;
+		end_delivered(p);
 		if (!p->refused_since || p->heard >= p->refused_since)
 			p->refused_since = now;
 		else if (now - p->refused_since >= dcpim_min(REFUSED_NS, h->cfg.dead_after_ns))
-			dcpim_peer_fail(h, now, p, -ECONNRESET);
+			give_up(p, now);
+		peer_put(h, p);
 	}
 }
 

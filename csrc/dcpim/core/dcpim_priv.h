@@ -468,6 +468,8 @@ void dcpim_flow_fail(struct dcpim_flow *f, u64 now, int error);
 void dcpim_flow_free(struct dcpim_flow *f);
 void dcpim_flow_timer(struct dcpim_flow *f, u64 now);
 bool dcpim_flow_all_acked(const struct dcpim_flow *f);
+/* The application has closed it and the peer has all that was sent: nothing but the end itself is to be told. */
+bool dcpim_flow_delivered(const struct dcpim_flow *f);
 /* Ended both ways: nothing is due from the peer, which may have forgotten it; what is left is to read and close. */
 static inline bool dcpim_flow_over(const struct dcpim_flow *f)
 {

@@ -319,34 +319,13 @@ u32 dcpim_port_blocked(struct dcpim_shard *s, struct dcpim_port *port, const str
 
 /* ---- ICMP ---- */
 
-/*
- * Was the packet an ICMP error quotes sent by a connection of ours? Anyone can
- * send ICMP; the ports of a connection to that very peer are hard to guess.
- */
-static bool quoted_is_ours(struct dcpim_shard *s, const struct dcpim_path *to, const u8 *quoted, u32 length)
-{
-	struct dcpim_flow_info info;
-	struct dcpim_flow *f = NULL;
-
-	if (length < 4)
-		return false;
-	while ((f = dcpim_flow_next(s->host, f))) {
-		dcpim_flow_info(f, &info);
-		if (info.sport == dcpim_get16(quoted) && info.dport == dcpim_get16(quoted + 2) &&
-		    info.path.port == to->port && info.path.scope == to->scope &&
-		    !memcmp(info.path.addr, to->addr, 16))
-			return true;
-	}
-	return false;
-}
-
 static void one_error(struct dcpim_shard *s, const struct dcpim_path *to, const struct sock_extended_err *ee,
 		      const u8 *quoted, u32 length)
 {
 	s->counters.icmp_errors++;
 	if (ee->ee_errno == EMSGSIZE) {
 		/* From this host's own routing table, or from a router on the way. */
-		if (ee->ee_origin != SO_EE_ORIGIN_LOCAL && !quoted_is_ours(s, to, quoted, length))
+		if (ee->ee_origin != SO_EE_ORIGIN_LOCAL && !dcpim_sent(s->host, to, quoted, length))
 			return;
 		dcpim_route_forget(s, to->addr);
 		if (ee->ee_info)
@@ -355,7 +334,7 @@ static void one_error(struct dcpim_shard *s, const struct dcpim_path *to, const 
 	}
 	if (ee->ee_origin != SO_EE_ORIGIN_ICMP && ee->ee_origin != SO_EE_ORIGIN_ICMP6)
 		return;
-	if (!quoted_is_ours(s, to, quoted, length))
+	if (!dcpim_sent(s->host, to, quoted, length))
 		return;
 	switch (ee->ee_errno) {
 	case ECONNREFUSED:

@@ -336,11 +336,9 @@ static void tell_core(struct dcpim_shard *s, struct deferred *d)
 			if (!dcpim_route_find(s, path->addr, path->scope, &route) && route->mtu)
 				dcpim_path_mtu(s->host, path,
 					       dcpim_packet_for_mtu(s->engine, path->addr, route->mtu));
-		} else {
-			int error = d->at[i].error == ECONNREFUSED ? ECONNREFUSED : EHOSTUNREACH;
-
-			dcpim_unreachable(s->host, s->now, path, -error);
-		}
+		} else if (d->at[i].error != ECONNREFUSED) {
+			dcpim_unreachable(s->host, s->now, path, -EHOSTUNREACH);
+		} /* else ICMP said so, perhaps of another peer: see the error queue */
 	}
 	if (d->errors)
 		dcpim_port_errors(s, d->errors);

@@ -611,35 +611,6 @@ static void memory__full_of_data_to_send_still_receives(void)
 	SCENE_END();
 }
 
-static void peer__that_only_refuses_is_given_up(void)
-{
-	struct vhost_cfg cfg = scene_cfg();
-	struct dcpim_path to = vnet_path(1);
-	struct vconn *c;
-	u64 began;
-
-	cfg.dcpim.dead_after_ns = 10 * SEC;
-	scene_start(31, 2, &cfg);
-	c = scene_stream(0, 1, 1ull << 40, 0);
-	c->expect_broken = true;
-	scene_run(MSEC);
-	/* One refusal while the peer talks is nothing. */
-	dcpim_unreachable(net.hosts[0].core, vhost_clock(&net.hosts[0]), &to, -ECONNREFUSED);
-	scene_run(MSEC);
-	TAP_CHECK(!c->side[0].error);
-	vnet_kill(&net.hosts[1]);
-	began = net.now;
-	while (net.now < began + 3 * SEC && !c->side[0].error) {
-		scene_run(50 * MSEC);
-		dcpim_unreachable(net.hosts[0].core, vhost_clock(&net.hosts[0]), &to, -ECONNREFUSED);
-		vhost_touch(&net.hosts[0]);
-		scene_run(USEC);
-	}
-	TAP_CHECK(c->side[0].error == -ECONNRESET);
-	TAP_CHECK(net.now - began >= SEC && net.now - began < 2 * SEC);
-	scene_end();
-}
-
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -672,7 +643,6 @@ int main(int argc, char **argv)
 		TAP_TEST(memory__idle_flow_takes_less_than_1_kib),
 		TAP_TEST(hazard__failing_allocation_at_every_place),
 		TAP_TEST(memory__full_of_data_to_send_still_receives),
-		TAP_TEST(peer__that_only_refuses_is_given_up),
 	};
 
 	return TAP_RUN(tests, argc, argv);

@@ -237,6 +237,27 @@ static void close__linger_zero_resets_and_positive_waits(void)
 }
 EACH_ENGINE(close__linger_zero_resets_and_positive_waits)
 
+/* The end of a connection cannot be told to a peer whose engine is closed, and nobody waits for that. */
+static void close__engine_does_not_wait_for_a_peer_that_is_gone(void)
+{
+	struct rackwire_dcpim_socket *near, *far;
+	int err, i;
+
+	for (i = 0; i < 2; i++) {
+		pair_config(RACKWIRE_DCPIM_UDP, i ? AF_INET6 : AF_INET);
+		err = pair_open();
+		if (err == -EADDRNOTAVAIL && i)
+			return;
+		TAP_CHECK(!err);
+		TAP_CHECK(!pair_connect(RACKWIRE_DCPIM_STREAM, &near, &far));
+		rackwire_dcpim_close(near);
+		TAP_CHECK(!rackwire_dcpim_engine_close(pair.client, 5000 * MS));
+		rackwire_dcpim_close(far);
+		rackwire_dcpim_close(pair.listener);
+		TAP_CHECK(!rackwire_dcpim_engine_close(pair.server, 5000 * MS));
+	}
+}
+
 static void close__listener_resets_those_not_accepted(void)
 {
 	struct rackwire_dcpim_socket *near;
@@ -378,6 +399,7 @@ int main(int argc, char **argv)
 		EACH_TEST(close__message_unread_when_peer_closes_is_still_there),
 		EACH_TEST(close__with_unread_data_resets),
 		EACH_TEST(close__linger_zero_resets_and_positive_waits),
+		TAP_TEST(close__engine_does_not_wait_for_a_peer_that_is_gone),
 		EACH_TEST(close__listener_resets_those_not_accepted),
 		EACH_TEST(close__ends_calls_that_wait),
 		TAP_TEST(close__ends_accept_of_many_threads),
