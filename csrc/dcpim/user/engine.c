@@ -316,9 +316,13 @@ int rackwire_dcpim_engine_close(struct rackwire_dcpim_engine *e, uint64_t linger
 		dcpim_shard_lock(s);
 		s->now = rackwire_now_ns();
 		dcpim_shard_flush(s);
-		/* Nothing wakes a waiter for a flow that no socket has any more: look now and then. */
-		while (!drained(s) && s->now < until)
-			dcpim_shard_wait(s, &queue, drained, s, dcpim_min(until, s->now + LINGER_LOOK_NS), NULL, 0);
+		/*
+		 * Nothing wakes a waiter for a flow that no socket has any more: look now and then.
+		 * By the clock, as a wait that comes too late does not move s->now.
+		 */
+		while (!drained(s) && rackwire_now_ns() < until)
+			dcpim_shard_wait(s, &queue, drained, s, dcpim_min(until, rackwire_now_ns() + LINGER_LOOK_NS),
+					 NULL, 0);
 		if (!drained(s))
 			result = -ETIMEDOUT;
 		dcpim_shard_unlock(s);
