@@ -13,6 +13,7 @@ static struct settings settings;
 static bool settings_read, told;
 static int settings_error;
 static bool exiting; /* atomic */
+static pthread_t last_thread; /* the one that runs exit(), once exiting is set */
 
 static void tell(const char *what)
 {
@@ -62,7 +63,7 @@ int engine_get(struct rackwire_dcpim_engine **out)
 
 void engine_check_exit(void)
 {
-	if (likely(!__atomic_load_n(&exiting, __ATOMIC_RELAXED)))
+	if (likely(!__atomic_load_n(&exiting, __ATOMIC_ACQUIRE)) || pthread_equal(pthread_self(), last_thread))
 		return;
 	for (;;)
 		pause();
@@ -92,6 +93,7 @@ __attribute__((destructor)) static void close_engine(void)
 
 	pthread_mutex_lock(&lock);
 	last = engine;
+	last_thread = pthread_self();
 	__atomic_store_n(&exiting, true, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&engine, NULL, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&lock);

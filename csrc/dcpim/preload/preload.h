@@ -35,7 +35,7 @@ enum handle_type { HANDLE_DSOCK = 1, HANDLE_EPOLL };
 #define HANDLE_SIZE 256 /* of any type */
 
 struct handle {
-	uint32_t refs; /* atomic */
+	uint32_t refs; /* atomic; how many, and a bit that table.c keeps until all is closed */
 	enum handle_type type;
 	struct handle *next_free;
 };
@@ -106,7 +106,7 @@ bool table_close_all(void);
 
 /* The engine, started at the first call. Return: 0 or a negative errno, said on stderr once. */
 int engine_get(struct rackwire_dcpim_engine **out);
-/* The process is going: a thread that comes back from a wait stays here. */
+/* The process is going: a thread that comes back from a wait, or begins a call, stays here. */
 void engine_check_exit(void);
 /* In the child of a fork: there is no engine. */
 void engine_forget(void);

@@ -12,12 +12,14 @@
 _Static_assert(sizeof(struct dsock) <= HANDLE_SIZE, "a handle must hold a socket");
 
 #define EXIT_WAIT_MS 100 /* for calls of other threads to come back */
+#define LIVE 0x80000000u /* in refs: what is behind the handle is not closed yet */
 
 struct handle *table[TABLE_SIZE];
 uint32_t table_dsocks;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct handle *free_handles;
+static struct handle gone; /* behind descriptors that were closed at exit */
 static int highest = -1;
 static pid_t owner; /* of the table; a child made by vfork() shares our memory but not our descriptors */
 
@@ -37,7 +39,7 @@ struct handle *handle_new(enum handle_type type)
 	/* refs stays 0 until the rest is in place: another thread may be looking. */
 	memset((char *)h + sizeof(h->refs), 0, HANDLE_SIZE - sizeof(h->refs));
 	h->type = type;
-	__atomic_store_n(&h->refs, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->refs, LIVE | 1, __ATOMIC_RELEASE);
 	return h;
 }
 
@@ -45,7 +47,7 @@ bool handle_ref(struct handle *h)
 {
 	uint32_t refs = __atomic_load_n(&h->refs, __ATOMIC_RELAXED);
 
-	while (refs)
+	while (refs & ~LIVE)
 		if (__atomic_compare_exchange_n(&h->refs, &refs, refs + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			return true;
 	return false;
@@ -53,7 +55,7 @@ bool handle_ref(struct handle *h)
 
 void handle_put(struct handle *h)
 {
-	if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
+	if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL) != LIVE)
 		return;
 	if (h->type == HANDLE_DSOCK) {
 		struct dsock *d = (struct dsock *)h;
@@ -64,6 +66,7 @@ void handle_put(struct handle *h)
 	} else {
 		epoll_release(h);
 	}
+	__atomic_store_n(&h->refs, 0, __ATOMIC_RELEASE);
 	pthread_mutex_lock(&lock);
 	h->next_free = free_handles;
 	free_handles = h;
@@ -80,6 +83,10 @@ struct handle *table_get(int fd)
 		h = __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE);
 		if (!h)
 			return NULL;
+		if (h == &gone) {
+			engine_check_exit();
+			return NULL;
+		}
 		if (!handle_ref(h))
 			continue;
 		if (h == __atomic_load_n(&table[fd], __ATOMIC_ACQUIRE))
@@ -112,7 +119,7 @@ static struct handle *exchange(int fd, struct handle *h)
 	}
 	if (h && fd > highest)
 		highest = fd;
-	return old;
+	return old == &gone ? NULL : old;
 }
 
 /* What an entry held, without the lock. Being in an epoll set keeps no socket open. */
@@ -327,7 +334,7 @@ bool table_close_all(void)
 		struct handle *h;
 
 		pthread_mutex_lock(&lock);
-		h = exchange(fd, NULL);
+		h = exchange(fd, table[fd] && table[fd]->type == HANDLE_DSOCK ? &gone : NULL);
 		pthread_mutex_unlock(&lock);
 		if (!h)
 			continue;
