@@ -94,6 +94,9 @@ static void take_events(struct rackwire_krping_work *w)
 	struct rdma_event event;
 
 	while (!w->done && w->ops->cm_next(w->dev, &event) == 1) {
+		/* What completed before the event may say why it came. */
+		while (poll_completions(w) == WORK_BATCH)
+			;
 		if (event.listener)
 			server_event(w, &event);
 		else if (event.context && event.context != w)
@@ -240,6 +243,16 @@ int rackwire_krping_probe(uint32_t engine, char *error, size_t length)
 	return ops ? ops->probe(error, length) : config_refuse(error, length, -EINVAL, "there is no engine %u", engine);
 }
 
+/* Name what could not be had, where the engine did not. */
+static int open_failed(const struct rackwire_krping_work *w, int err, char *error, size_t length)
+{
+	const char *address = w->server ? w->config.address : w->config.local;
+
+	if (!error || !length || (error[0] && strcmp(error, strerror(-err))))
+		return err;
+	return config_refuse(error, length, err, "%s: %s", address[0] ? address : w->ops->name, strerror(-err));
+}
+
 static int open_engine(struct rackwire_krping_work *w, char *error, size_t length)
 {
 	const struct rackwire_krping_config *c = &w->config;
@@ -259,7 +272,7 @@ static int open_engine(struct rackwire_krping_work *w, char *error, size_t lengt
 		open.towards = w->address;
 	err = w->ops->open(&open, &w->dev, error, length);
 	if (err)
-		return error && length && error[0] ? err : config_refuse(error, length, err, "%s", strerror(-err));
+		return open_failed(w, err, error, length);
 	w->ops->info(w->dev, &w->info);
 	lacking = w->server ? server_unsupported(w, c->flags) : 0;
 	if (!(w->info.features & RDMA_CAN_REG_MR))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-KRPING_TEST_SOURCES := tests/csrc/krping/bench.c $(filter-out csrc/krping/block_%,$(KRPING_SOURCES)) $(ROCE_SOURCES)
+KRPING_TEST_SOURCES := tests/csrc/krping/bench.c tests/csrc/krping/raw.c $(filter-out csrc/krping/block_%,$(KRPING_SOURCES)) $(ROCE_SOURCES)
 
 $(eval $(call c_test,krping_parts,tests/csrc/krping/parts_test.c csrc/krping/wire.c csrc/krping/ping_data.c))
-$(foreach area,run trouble,\
+$(foreach area,run trouble hostile,\
 	$(eval $(call c_test,krping_$(area),tests/csrc/krping/$(area)_test.c $(KRPING_TEST_SOURCES),-ldl)))
 
 # What tests run in guests and namespaces.
