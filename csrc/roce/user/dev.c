@@ -42,7 +42,7 @@ static void close_fd(int *fd)
 
 static void in_child(void)
 {
-	struct roce_list *l, *m;
+	struct roce_list *l;
 
 	for (l = all_devs.next; l != &all_devs; l = l->next) {
 		struct rackwire_roce_dev *dev = roce_container(l, struct rackwire_roce_dev, node);
@@ -53,8 +53,6 @@ static void in_child(void)
 		close_fd(&dev->app_fd);
 		close_fd(&dev->thread_fd);
 		close_fd(&dev->cm_fd);
-		for (m = dev->cqs.next; m != &dev->cqs; m = m->next)
-			close_fd(&roce_container(m, struct rackwire_roce_cq, node)->fd);
 	}
 	roce_list_init(&all_devs);
 	pthread_mutex_unlock(&all_lock);

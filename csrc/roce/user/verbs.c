@@ -143,14 +143,13 @@ int rackwire_roce_cq_destroy(struct rackwire_roce_cq *cq)
 /*
  * What was taken here is likely to be followed by posts, and those that come in
  * a row can share one datagram: as many as completions were handed out may wait
- * for each other, for as long as nobody looks for more.
+ * for each other, for as long as nobody looks for more. The thread sends them
+ * should nobody come again.
  */
 static void expect_posts(struct rackwire_roce_dev *dev, int n, u32 max)
 {
 	dev->defer = 0;
-	if (n < 0 || !dev->thread_running)
-		return;
-	if (n > 1 || (n == 1 && max == 1 && dev->deferred))
+	if (n > 1 && dev->thread_running)
 		dev->defer = (u32)n == max ? (u32)n + 1 : (u32)n;
 }
 

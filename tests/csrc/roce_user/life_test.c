@@ -338,6 +338,28 @@ static void life__fork(void)
 	TAP_CHECK(waitpid(child, NULL, 0) == child);
 }
 
+static void life__facts(void)
+{
+	static const char *const locals[] = { "127.0.0.1", "", "::1" };
+	struct rackwire_roce_dev_info info = { .size = sizeof(info) };
+	struct rackwire_roce_dev *dev;
+	uint32_t i;
+
+	for (i = 0; i < 3; i++) {
+		if (dev_open(locals[i], i ? 0 : RACKWIRE_ROCE_NO_GSO, &dev))
+			TAP_SKIP("this machine has no IPv6");
+		TAP_CHECK(!rackwire_roce_dev_info(dev, &info));
+		TAP_CHECK(!strcmp(info.local, locals[i]) && info.mtu == 4096 && info.rcvbuf > 100000);
+		TAP_CHECK(info.gso == (i > 0) && info.gro == (i > 0) && info.thread == 1);
+		/* Root sees what the kernel puts into IPv4 headers. */
+		TAP_CHECK(info.id_probe == (i < 2 && !geteuid()));
+		info.size = 1;
+		TAP_CHECK(rackwire_roce_dev_info(dev, &info) == -EINVAL);
+		info.size = sizeof(info);
+		rackwire_roce_close(dev);
+	}
+}
+
 static void life__bad_configurations(void)
 {
 	const struct rackwire_roce_config good = { .size = sizeof(good), .udp_port = test_udp_port(), .local = "127.0.0.1" };
@@ -384,6 +406,7 @@ int main(int argc, char **argv)
 		TAP_TEST(life__many_threads),
 		TAP_TEST(life__many_threads_without_ours),
 		TAP_TEST(life__fork),
+		TAP_TEST(life__facts),
 		TAP_TEST(life__bad_configurations),
 	};
 

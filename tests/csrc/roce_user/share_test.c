@@ -232,6 +232,28 @@ static void share__member_is_killed(void)
 	member_leaves(SIGKILL);
 }
 
+/* It has the first place in the group, where the kernel puts what nobody claims. */
+static void share__frozen_member_is_in_nobodys_way(void)
+{
+	struct child guest, server;
+	struct end e;
+	int port;
+
+	guest = start(child_guest);
+	TAP_CHECK(hear(guest.from) == 1);
+	kill(guest.pid, SIGSTOP);
+	server = start(child_server);
+	port = hear(server.from);
+	TAP_CHECK(port > 0);
+	TAP_CHECK(!end_open(&e, "127.0.0.1", 0));
+	TAP_CHECK(!end_connect(&e, "127.0.0.1", (uint16_t)port) && !end_established(&e));
+	TAP_CHECK(echo_client(&e, 20));
+	end_close(&e);
+	TAP_CHECK(finish(&server) == 0);
+	kill(guest.pid, SIGCONT);
+	TAP_CHECK(finish(&guest) == 0);
+}
+
 /* The server is killed; who comes next has its slot, its place and its port. */
 static void share__server_is_killed_and_comes_back(void)
 {
@@ -409,6 +431,7 @@ int main(int argc, char **argv)
 		TAP_TEST(share__server_here_client_there),
 		TAP_TEST(share__member_closes),
 		TAP_TEST(share__member_is_killed),
+		TAP_TEST(share__frozen_member_is_in_nobodys_way),
 		TAP_TEST(share__server_is_killed_and_comes_back),
 		TAP_TEST(share__many_processes),
 		TAP_TEST(share__another_user_is_refused),
