@@ -131,9 +131,8 @@ static int key_check(struct krping_conn *c, const struct rackwire_roce_wc *wc)
 	struct conn_buffer *b = c->step == CLIENT_READ ? &c->a : &c->b;
 	char text[128];
 
-	if (wc->flags & RACKWIRE_ROCE_WC_WITH_INV) {
-		if (wc->ex == b->key)
-			b->bound = false;
+	if (wc->flags & RACKWIRE_ROCE_WC_WITH_INV && wc->ex == b->key) {
+		b->bound = false;
 		return 0;
 	}
 	if (c->flags & RACKWIRE_KRPING_SERVER_INV && !c->classic)

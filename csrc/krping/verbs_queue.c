@@ -88,7 +88,9 @@ static void wc_from(const struct rdma_dev *dev, const struct ibv_wc *in, struct 
 	out->qp_context = qp ? qp->context : NULL;
 	if (in->status)
 		return;
-	if (in->wc_flags & IBV_WC_WITH_INV) {
+	/* rxe says "with invalidate" by the kernel's bit for it, which is IBV_WC_IP_CSUM_OK in user space. */
+	if (in->wc_flags & IBV_WC_WITH_INV ||
+	    (in->opcode == IBV_WC_RECV && (in->wc_flags & (IBV_WC_IP_CSUM_OK | IBV_WC_WITH_IMM)) == IBV_WC_IP_CSUM_OK)) {
 		out->flags = RACKWIRE_ROCE_WC_WITH_INV;
 		out->ex = in->invalidated_rkey;
 	} else if (in->wc_flags & IBV_WC_WITH_IMM) {

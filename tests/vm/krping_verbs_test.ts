@@ -64,7 +64,8 @@ function hostSide(lan: Lan): Side {
 
 /** One client against a server that is there; both must end well. */
 async function client(from: Side, to: Side, kind: string, options: Options, good = true): Promise<Figures> {
-  const all = { address: to.address, port: PORT, ack_timeout: 19, ...options };
+  // The kernel repeats a lost request after more than four seconds.
+  const all = { address: to.address, port: PORT, ack_timeout: 19, timeout_ms: 30_000, ...options };
   const got = figures(await from.run([kind, ...words(all)]));
   if (good) assert.equal(got.result, 0, `${kind} ${JSON.stringify(options)}: ${got.error}`);
   return got;
