@@ -288,7 +288,7 @@ static int server_write_length(struct krping_conn *c, uint32_t *length)
 	uint32_t offered = c->remote.size, string;
 	char text[128];
 
-	if (!c->classic) {
+	if (c->exact) {
 		*length = offered;
 		return offered <= c->read_len ? 0 :
 		       conn_fail(c, -EPROTO, "%s wants %u bytes back of %u", conn_peer(c, text, sizeof(text)), offered,

@@ -118,6 +118,7 @@ static void request(struct rackwire_krping_work *w, const struct rdma_event *eve
 	c->id = event->id;
 	c->peer = event->peer;
 	c->classic = classic;
+	c->exact = wish.flags & WIRE_EXPLICIT;
 	c->op = wish.op;
 	c->length = wish.size;
 	c->txdepth = wish.txdepth;

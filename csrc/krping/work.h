@@ -93,6 +93,7 @@ struct krping_conn {
 	uint32_t index, gen;
 	uint8_t state, kind, op, step;
 	bool server, classic, connected;
+	bool exact;	/* server's ping: WRITE as many bytes as were asked for */
 	bool flushed;	/* requests came back flushed; what happened is not known yet */
 	bool finishing; /* client: starts nothing new */
 	bool pump_due, probing;

@@ -12,14 +12,14 @@
 
 static void adv__has_rpings_layout(void)
 {
-	/* The first SEND of tests/data of two rxe guests running rping: address, rkey, size. */
-	static const uint8_t bytes[WIRE_ADV_LEN] = { 0x00, 0x00, 0x55, 0x6b, 0x5f, 0xa0, 0x12, 0x34,
-						     0x00, 0x00, 0x06, 0x7a, 0x00, 0x00, 0x00, 0x40 };
+	/* The first SEND of an rping client on rdma_rxe, as captured. */
+	static const uint8_t bytes[WIRE_ADV_LEN] = { 0x00, 0x00, 0x56, 0x3f, 0xa5, 0x12, 0x73, 0x70,
+						     0x00, 0x00, 0x05, 0xae, 0x00, 0x00, 0x00, 0x40 };
 	uint8_t out[WIRE_ADV_LEN];
 	struct wire_adv adv;
 
 	wire_adv_decode(bytes, &adv);
-	TAP_CHECK(adv.addr == 0x556b5fa01234ull && adv.rkey == 0x67a && adv.size == 64);
+	TAP_CHECK(adv.addr == 0x563fa5127370ull && adv.rkey == 0x5ae && adv.size == 64);
 	wire_adv_encode(out, &adv);
 	TAP_CHECK(!memcmp(out, bytes, sizeof(bytes)));
 }
