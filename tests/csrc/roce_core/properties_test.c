@@ -11,6 +11,7 @@
  */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -576,7 +577,7 @@ static bool schedule(u64 seed, bool replay, u64 *hash)
 	bool ok;
 
 	current_seed = seed;
-	alarm(STUCK_SECONDS);
+	setitimer(ITIMER_PROF, &(struct itimerval){ .it_value = { .tv_sec = STUCK_SECONDS } }, NULL);
 	build(&w, seed);
 	current = w.category;
 	if (replay)
@@ -631,7 +632,7 @@ int main(void)
 	struct vrng seeds = { vnet_env("RACKWIRE_BASE", lengthy ? (u64)time(NULL) << 20 : 20260101) };
 	int number = 0;
 
-	signal(SIGALRM, on_alarm);
+	signal(SIGPROF, on_alarm);
 	__sanitizer_set_death_callback(on_death);
 	if (replay) {
 		schedule(seed, true, &hash);

@@ -59,7 +59,7 @@ static bool setup(struct vhost *h)
 	if (roce_mr_register(a->pd, a->space.mem, a->space.size, RACKWIRE_ROCE_LOCAL_WRITE, h, &a->local) ||
 	    roce_mr_register(a->pd, a->space.mem, a->space.size, 0, h, &a->readonly))
 		return false;
-	a->counter_ext = vspace_get(&a->space, &net->rng, 8, 8);
+	a->counter_ext = vspace_get(&a->space, NULL, 8, 8);
 	if (!a->counter_ext)
 		abort();
 	if (roce_mr_register(a->pd, vext_ptr(a->counter_ext), 8, everything, h, &a->counter_mr)) {
@@ -146,10 +146,10 @@ static bool make_region(struct vside *s, struct vregion *region, struct roce_pd 
 	u32 len = (u32)vrange(r, 16, 16 + s->plan.max_region);
 
 	if (cell) {
-		region->cell = vcell_new(sp, r, len, s->conn->chunk);
+		region->cell = vcell_new(sp, len, s->conn->chunk);
 		region->ext = region->cell ? region->cell->ext : NULL;
 	} else {
-		region->ext = vspace_get(sp, r, len, 1);
+		region->ext = vspace_get(sp, NULL, len, 1);
 	}
 	if (!region->ext)
 		vnet_fail(s->host->net, "the memory of device %u is too small for its connections", s->host->index);
@@ -184,7 +184,7 @@ bool vside_make(struct vside *s)
 	    !make_region(s, &s->other_pd, a->other_pd, everything, false) ||
 	    !make_region(s, &s->sink, a->pd, RACKWIRE_ROCE_LOCAL_WRITE, false))
 		return false;
-	s->cas_ext = vspace_get(&a->space, r, 8, 8);
+	s->cas_ext = vspace_get(&a->space, NULL, 8, 8);
 	if (!s->cas_ext || roce_mr_register(a->pd, vext_ptr(s->cas_ext), 8, everything, s, &s->cas_mr))
 		return false;
 	s->cas_ext->open = true;

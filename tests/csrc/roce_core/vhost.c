@@ -362,12 +362,15 @@ static void check_caps(struct vhost *h)
 {
 	const struct roce_cfg *c = &h->cfg.roce;
 	const u64 *count = h->mem.count;
+	struct roce_info info;
+
+	roce_dev_info(h->core, &info);
 
 	if (count[ROCE_SLAB_QP] > c->max_qps || count[ROCE_SLAB_MR] > c->max_mrs || count[ROCE_SLAB_PD] > c->max_pds ||
-	    count[ROCE_SLAB_CQ] > c->max_cqs || count[ROCE_SLAB_CM] > c->max_cm_ids + 1)
-		vnet_fail(h->net, "device %u allocates beyond its caps: %llu queue pairs, %llu regions, %llu ids", h->index,
-			  (unsigned long long)count[ROCE_SLAB_QP], (unsigned long long)count[ROCE_SLAB_MR],
-			  (unsigned long long)count[ROCE_SLAB_CM]);
+	    count[ROCE_SLAB_CQ] > c->max_cqs || info.cm_ids > c->max_cm_ids ||
+	    info.half_open > c->max_half_open)
+		vnet_fail(h->net, "device %u allocates beyond its caps: %llu queue pairs, %llu regions, %u ids", h->index,
+			  (unsigned long long)count[ROCE_SLAB_QP], (unsigned long long)count[ROCE_SLAB_MR], info.cm_ids);
 }
 
 void vhost_serve(struct vhost *h)

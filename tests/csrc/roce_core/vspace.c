@@ -69,7 +69,7 @@ struct vext *vspace_get(struct vspace *sp, struct vrng *r, u32 len, u32 align)
 	if ((u64)len + align + 2 > sp->size)
 		return NULL;
 	/* Mostly where it fits first, or large pieces would soon find no room. */
-	at = vchance(r, 300000) ? (u32)vrange(r, 1, sp->size - len - align - 1) : (u32)vrange(r, 1, 16);
+	at = r && vchance(r, 300000) ? (u32)vrange(r, 1, sp->size - len - align - 1) : 1;
 	for (;;) {
 		at = (at + align - 1) / align * align;
 		if (at + len + 1 > sp->size) {
@@ -156,11 +156,11 @@ static u32 chunks(const struct vcell *c)
 	return (c->ext->len + c->chunk - 1) / c->chunk;
 }
 
-struct vcell *vcell_new(struct vspace *sp, struct vrng *r, u32 len, u32 chunk)
+struct vcell *vcell_new(struct vspace *sp, u32 len, u32 chunk)
 {
 	struct vcell *c = need(calloc(1, sizeof(*c)));
 
-	c->ext = vspace_get(sp, r, len, 1);
+	c->ext = vspace_get(sp, NULL, len, 1);
 	if (!c->ext) {
 		free(c);
 		return NULL;

@@ -32,7 +32,7 @@ struct vspace {
 
 void vspace_init(struct vspace *sp, struct vnet *net, u32 owner, u32 size, struct vrng *r);
 void vspace_fini(struct vspace *sp);
-/* Memory somewhere, with at least one byte of nobody's around it; NULL: none free. Closed at first. */
+/* Memory somewhere (@r NULL: as low as possible), with at least one byte of nobody's around it; NULL: none free. Closed at first. */
 struct vext *vspace_get(struct vspace *sp, struct vrng *r, u32 len, u32 align);
 /* Whatever is there now stays. */
 void vspace_put(struct vext *e);
@@ -65,7 +65,7 @@ struct vcell {
 	bool frozen;
 };
 
-struct vcell *vcell_new(struct vspace *sp, struct vrng *r, u32 len, u32 chunk);
+struct vcell *vcell_new(struct vspace *sp, u32 len, u32 chunk);
 void vcell_free(struct vcell *c); /* the extent remains, closed */
 /* A WRITE of @len bytes of pattern @seed to the cell's beginning; returns its number. */
 u32 vcell_post(struct vcell *c, u32 len, u64 seed);
