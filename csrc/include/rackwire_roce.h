@@ -71,7 +71,7 @@ struct rackwire_roce_config {
 	uint16_t udp_port;  /* 4791; peers that are not rackwire know no other */
 	uint16_t reserved;
 	uint32_t mtu;	    /* payload of a packet: 256..4096; 0: the largest that fits the interface, 1024 at MTU 1500 */
-	uint32_t window;    /* bytes of one queue pair under way; 1 MiB, less where the receive buffer is small */
+	uint32_t window;    /* bytes of one queue pair under way; 512 KiB, less where the receive buffer is small */
 	uint32_t rcvbuf;    /* socket receive buffer, bytes; 8 MiB, or what the system allows */
 	uint64_t rate_bps;  /* with RACKWIRE_ROCE_ECN: the link's; 10 Gbit/s */
 	uint64_t spin_ns;   /* rackwire_roce_wait() spins for so long before it sleeps; 0 */

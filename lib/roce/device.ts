@@ -106,7 +106,7 @@ export interface RoceDeviceOptions {
   udp_port?: number;
   /** Payload of a packet: 256, 512, 1024, 2048 or 4096. Default: the largest that fits the interface. */
   mtu?: number;
-  /** Bytes of one queue pair under way. Default: 1 MiB, less where the receive buffer is small. */
+  /** Bytes of one queue pair under way. Default: 512 KiB, less where the receive buffer is small. */
   window?: number;
   /** Bytes of the socket's receive buffer. Default: 8 MiB, or what the system allows. */
   receive_buffer?: number;

@@ -10,7 +10,7 @@
 #include "dev.h"
 
 #define DRAIN_ROUNDS 1000
-#define DEFAULT_WINDOW (1u << 20)
+#define DEFAULT_WINDOW (512u << 10)
 #define DEFAULT_RCVBUF (8u << 20)
 #define DEFAULT_RATE 10000000000ULL
 #define MAX_RATE 10000000000000ULL

@@ -139,6 +139,7 @@ struct rackwire_roce_dev {
 	/* Progress. */
 	bool tx_pending; /* the core may have packets to send */
 	bool tx_full;	 /* the socket has no room */
+	bool icmp;	 /* errors wait on the socket */
 	u32 defer;	 /* posts that may still wait for company */
 	u32 deferred;	 /* posts that have */
 	u64 app_at;	 /* when an application thread last drove */

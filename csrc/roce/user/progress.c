@@ -190,7 +190,7 @@ static bool sleep_on_socket(struct rackwire_roce_dev *dev, int fd, u64 *sleep_un
 		*also = -1;
 	roce_lock(dev);
 	if (fds[0].revents & POLLERR)
-		roce_socket_errors(dev);
+		dev->icmp = true;
 	if (fds[2].revents)
 		dev->share.look = true;
 	return fds[0].revents || fds[2].revents;

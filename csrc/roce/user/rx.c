@@ -273,10 +273,12 @@ u32 roce_socket_receive(struct rackwire_roce_dev *dev)
 		n = receive_some(dev, room);
 		if (n < 0) {
 			dev->rx.burst = false;
+			if (errno == EAGAIN && dev->icmp)
+				roce_socket_errors(dev);
 			if (errno == EAGAIN || errno == EBADF || errno == ENOTSOCK)
 				break;
-			/* An ICMP error waits, and is reported once as the socket's own. */
-			roce_socket_errors(dev);
+			/* An ICMP error is reported once as the socket's own; what the peer said before it died comes first. */
+			dev->icmp = true;
 			continue;
 		}
 		dev->now = rackwire_now_ns();
@@ -285,7 +287,7 @@ u32 roce_socket_receive(struct rackwire_roce_dev *dev)
 		taken += (u32)n;
 		dev->rx.burst = n > 1 || (dev->rx.msgs[0].msg_len < BULK && dev->now < dev->rx.at + BURST_NS);
 		dev->rx.at = dev->now;
-		if ((u32)n < room || (dev->rx.msgs[0].msg_len < BULK && !dev->rx.burst))
+		if (!dev->icmp && ((u32)n < room || (dev->rx.msgs[0].msg_len < BULK && !dev->rx.burst)))
 			break;
 	}
 	return taken;

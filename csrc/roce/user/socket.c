@@ -137,6 +137,7 @@ void roce_socket_errors(struct rackwire_roce_dev *dev)
 	u16 port;
 	int i;
 
+	dev->icmp = false;
 	for (i = 0; i < ERRORS_AT_ONCE; i++) {
 		struct msghdr msg = {
 			.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1,

@@ -23,9 +23,8 @@
 #define SEND_TRIES 4	/* each may report one ICMP error that waited on the socket */
 #define ACK_BYTES (ROCE_BTH_LEN + ROCE_AETH_LEN + ROCE_ICRC_LEN)
 
-/* What is to be told to the core, or done, after a batch. */
+/* What is to be told to the core after a batch. */
 struct deferred {
-	bool icmp; /* errors wait on the socket */
 	int error;
 	struct roce_path path;
 };
@@ -287,7 +286,7 @@ static ssize_t send_one(int fd, const struct msghdr *msg)
 }
 
 /* Return: messages sent; *error says why not all, 0 if all. */
-static u32 send_some(struct rackwire_roce_dev *dev, struct mmsghdr *msgs, u32 n, struct deferred *d, int *error)
+static u32 send_some(struct rackwire_roce_dev *dev, struct mmsghdr *msgs, u32 n, int *error)
 {
 	u32 done = 0;
 	int tries = 0, r;
@@ -305,7 +304,7 @@ static u32 send_some(struct rackwire_roce_dev *dev, struct mmsghdr *msgs, u32 n,
 		}
 		*error = errno;
 		if (stale(*error))
-			d->icmp = true;
+			dev->icmp = true; /* looked at when what has arrived is read */
 		if (*error == EINTR || (stale(*error) && ++tries < SEND_TRIES)) {
 			*error = 0;
 			continue;
@@ -353,8 +352,7 @@ static void make_lone(struct rackwire_roce_dev *dev, const struct roce_tx_group 
  * The packets of a group one by one, where segmentation was refused; some devices
  * cannot, and some routes are narrower than we thought. Return: errno of the last.
  */
-static int send_singly(struct rackwire_roce_dev *dev, struct roce_tx_group *g, const struct iovec *iov,
-		       struct deferred *d)
+static int send_singly(struct rackwire_roce_dev *dev, struct roce_tx_group *g, const struct iovec *iov)
 {
 	struct iovec pieces[ROCE_TX_FRAGS + 3];
 	u32 offset = 0, i, n, len;
@@ -367,7 +365,7 @@ static int send_singly(struct rackwire_roce_dev *dev, struct roce_tx_group *g, c
 		if (i)
 			make_lone(dev, g, i, pieces, n, len - ROCE_ICRC_LEN);
 		group_message(g, pieces, n, false, &msg.msg_hdr);
-		send_some(dev, &msg, 1, d, &error);
+		send_some(dev, &msg, 1, &error);
 		if (error)
 			return error; /* the rest is as good as lost */
 	}
@@ -416,11 +414,11 @@ static bool send_held(struct rackwire_roce_dev *dev, struct deferred *d)
 
 		iov = (struct iovec){ tx->held_memory + tx->next_held * (size_t)ROCE_GSO_BYTES, g->bytes };
 		group_message(g, &iov, 1, g->packets > 1, &msg.msg_hdr);
-		send_some(dev, &msg, 1, d, &error);
+		send_some(dev, &msg, 1, &error);
 		if (error == EAGAIN)
 			return false;
 		if (error && g->packets > 1)
-			error = send_singly(dev, g, &iov, d);
+			error = send_singly(dev, g, &iov);
 		if (error)
 			defer(d, g, error);
 	}
@@ -443,7 +441,7 @@ static void send_batch(struct rackwire_roce_dev *dev, struct deferred *d)
 	while (at < tx->ngroups) {
 		struct roce_tx_group *g;
 
-		at += send_some(dev, tx->msgs + at, tx->ngroups - at, d, &error);
+		at += send_some(dev, tx->msgs + at, tx->ngroups - at, &error);
 		if (!error)
 			return;
 		if (error == EAGAIN) {
@@ -455,7 +453,7 @@ static void send_batch(struct rackwire_roce_dev *dev, struct deferred *d)
 			/* EIO, EINVAL: this device cannot segment UDP, if the packets go through alone. */
 			bool refused = error == EIO || error == EINVAL;
 
-			error = send_singly(dev, g, &tx->iov[g->first_iov], d);
+			error = send_singly(dev, g, &tx->iov[g->first_iov]);
 			if (refused && !error)
 				dev->gso = false;
 		}
@@ -468,10 +466,7 @@ static void tell_core(struct rackwire_roce_dev *dev, struct deferred *d)
 {
 	if (d->error)
 		roce_unreachable(dev->core, dev->now, &d->path, -d->error);
-	if (d->icmp)
-		roce_socket_errors(dev);
 	d->error = 0;
-	d->icmp = false;
 }
 
 void roce_socket_send(struct rackwire_roce_dev *dev)
@@ -493,7 +488,7 @@ void roce_socket_send(struct rackwire_roce_dev *dev)
 		if (dev->tx.ngroups)
 			send_batch(dev, &d);
 		dev->tx_pending = more;
-		if (d.icmp || d.error) {
+		if (d.error) {
 			tell_core(dev, &d);
 			dev->tx_pending = true;
 		}
