@@ -52,7 +52,7 @@ enum rackwire_krping_op { /* of a bandwidth run; ALAT: one of the last two */
 	RACKWIRE_KRPING_OP_CSWAP = 4,
 };
 
-#define RACKWIRE_KRPING_VALIDATE 0x1	    /* compare what comes back, byte for byte */
+#define RACKWIRE_KRPING_VALIDATE 0x1	    /* PING: compare what comes back, byte for byte; ALAT: the values */
 #define RACKWIRE_KRPING_VERBOSE 0x2	    /* keep a line for each ping: rackwire_krping_lines() */
 #define RACKWIRE_KRPING_SERVER_INV 0x4	    /* the server's go-ahead invalidates the client's key */
 #define RACKWIRE_KRPING_READ_INV 0x8	    /* the server's READ invalidates its own key */
@@ -83,10 +83,9 @@ struct rackwire_krping_config {
 	uint16_t port;	  /* server: 0: one is chosen; client: the server's, not 0 */
 	uint8_t tos;
 	uint8_t op;	  /* enum rackwire_krping_op */
-	uint32_t length;  /* bytes of a ping or operation, 64; atomics: 8. Server: most that a client may ask for, RACKWIRE_KRPING_MAX_SIZE;
-			   * of a classic client: the size of its pings if it cannot say */
-	uint64_t count;	  /* pings or operations after the warm-up; 0: no limit */
-	uint64_t warmup_count; /* before them, not recorded */
+	uint32_t length;  /* bytes of a ping or operation, 64; atomics: 8. Server: most that a client may ask for, RACKWIRE_KRPING_MAX_SIZE */
+	uint64_t count;	  /* pings or operations of each connection after the warm-up; 0: no limit */
+	uint64_t warmup_count; /* of each connection before them, not recorded */
 	uint64_t duration_ns;  /* 0: no limit */
 	uint64_t interval_ns;  /* PING: between the starts of two; 0: at once */
 	uint64_t timeout_ns;   /* of connecting; 5 s */
@@ -96,7 +95,7 @@ struct rackwire_krping_config {
 	int32_t cpu;	       /* 0: any, else CPU number plus 1, of the run's thread */
 	uint64_t memory;       /* server: most bytes registered for all clients together; 4 GiB */
 	uint64_t seed;	       /* of contents and keys; 0: a random one */
-	uint64_t spin_ns;      /* spin so long before sleeping; UINT64_MAX: always */
+	uint64_t spin_ns;      /* spin so long before sleeping; UINT64_MAX: always. WLAT always spins: nothing tells of a WRITE */
 	uint32_t retry_count, rnr_retry_count; /* plus 1, so 1..8; 0: 7 and 7 */
 	uint32_t ack_timeout;  /* code t: 4.096 us * 2^t; 14: 67 ms */
 	uint32_t reserved;
@@ -126,7 +125,7 @@ enum rackwire_krping_counter {
 	RACKWIRE_KRPING_MEASURED_BYTES, /* client: moved in the measured time */
 	RACKWIRE_KRPING_MEASURED_NS,
 	RACKWIRE_KRPING_CPU_NS,	    /* of the process in it */
-	RACKWIRE_KRPING_PEER_BYTES, /* DUPLEX: what the server moved meanwhile */
+	RACKWIRE_KRPING_PEER_BYTES, /* DUPLEX: what the server moved, from our start to the end of its last request */
 	RACKWIRE_KRPING_RTX_PACKETS, RACKWIRE_KRPING_TIMEOUTS, RACKWIRE_KRPING_SEQ_NAKS, RACKWIRE_KRPING_RNR_NAKS, /* soft engine */
 	RACKWIRE_KRPING_COUNTERS
 };
@@ -135,6 +134,8 @@ size_t rackwire_krping_stats_length(void);
 
 /*
  * rackwire_krping_open() - check everything, open the engine, as server listen.
+ * A server's flags SERVER_INV, READ_INV, LOCAL_DMA_LKEY and REG are for classic clients; others say what they want.
+ * With verbs there is no READ_INV and no LOCAL_DMA_LKEY, and ECN, NO_OFFLOAD and mtu are the device's.
  * Return: 0; -EINVAL (a field out of range); -ENODEV (this machine lacks what the engine needs; @error says what);
  * -EOPNOTSUPP (the engine cannot do what was asked, such as READ_INV on verbs); -EADDRINUSE; -EADDRNOTAVAIL; -ENOMEM; ...
  */
@@ -144,10 +145,10 @@ int rackwire_krping_open(const struct rackwire_krping_config *config, void *stat
  * rackwire_krping_run() - until count or duration is reached, rackwire_krping_stop() or failure. Once.
  * Return: 0, also when stopped; -ECONNREFUSED (nobody listens, or refused); -ETIMEDOUT; -EHOSTUNREACH;
  * -ECONNRESET (the peer went away); -EREMOTEIO (a request failed at the peer; @error names the completion status);
- * -EPROTO (the peer does not speak krping); -EBADMSG (contents wrong; counted, the run goes on to its end).
+ * -EPROTO (the peer does not speak krping); -EOPNOTSUPP, -EMSGSIZE (the server cannot, or not so much); -EBADMSG (contents wrong; counted, the run goes on to its end).
  */
 int rackwire_krping_run(struct rackwire_krping_work *work, char *error, size_t error_length);
-void rackwire_krping_stop(struct rackwire_krping_work *work); /* any thread, any number of times */
+void rackwire_krping_stop(struct rackwire_krping_work *work); /* any thread, any number of times; not from a signal handler */
 void rackwire_krping_close(struct rackwire_krping_work *work); /* not during the run */
 
 uint16_t rackwire_krping_port(const struct rackwire_krping_work *work);
@@ -179,7 +180,11 @@ uint32_t rackwire_krping_connections(struct rackwire_krping_work *work, struct r
  */
 uint32_t rackwire_krping_lines(struct rackwire_krping_work *work, char *buffer, uint32_t length, uint64_t *lost);
 
-/* Path of the control socket through which `krping stat` reads this work, once opened; empty where there is none. */
+/*
+ * rackwire_krping_control() - open the control socket through which `krping stat` reads this work; it goes with the work.
+ * @directory: as rackwire_control_open() of csrc/common/control_socket.h; NULL or empty: that of the runtime
+ * @path: of the socket; empty where there is none
+ */
 int rackwire_krping_control(struct rackwire_krping_work *work, const char *directory, char *path, size_t length);
 
 /*
