@@ -11,7 +11,7 @@
  */
 #include "roce_qp.h"
 
-#define MIN_RTO_NS (5 * ROCE_MS)
+#define MIN_RTO_NS (20 * ROCE_MS) /* a slice or two of a scheduler */
 #define FIRST_RTO_NS (100 * ROCE_MS)
 #define MAX_BACKOFF 16
 #define LEAST_CWND 2
