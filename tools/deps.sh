@@ -5,7 +5,7 @@
 set -eu
 
 build="gcc libc6-dev libibverbs-dev librdmacm-dev make npm nodejs ca-certificates"
-test="binutils bpftool busybox-static clang ethtool gcc-s390x-linux-gnu ibverbs-providers ibverbs-utils fio iperf3 iproute2 libfabric-bin nbdkit ucx-utils kmod libbpf-dev libc6-dev-s390x-cross libclang-rt-14-dev llvm nftables perftest procps python3 qemu-system-x86 qemu-user rdmacm-utils tcpdump tshark util-linux xz-utils zstd"
+test="binutils bpftool busybox-static clang e2fsprogs ethtool fio fuse3 gcc-s390x-linux-gnu ibverbs-providers ibverbs-utils iperf3 iproute2 kmod libbpf-dev libc6-dev-s390x-cross libclang-rt-14-dev libfabric-bin libnbd-bin llvm nbdfuse nbdkit nftables perftest procps python3 qemu-system-x86 qemu-user qemu-utils rdmacm-utils tcpdump tshark ucx-utils util-linux xz-utils zstd"
 
 case "${1:-}" in
 build) want=$build ;;

@@ -175,7 +175,7 @@ static int loop(struct rackwire_krping_nbd *n, char *error, size_t length)
 	int found = RDMA_WAIT_FD | RDMA_WAIT_CM, taken;
 
 	while (!stopping(n)) {
-		taken = nbd_link_poll(n);
+		taken = found == RDMA_WAIT_FD ? 0 : nbd_link_poll(n);
 		if (taken < 0)
 			return config_refuse(error, length, taken, "the completion queue broke: %s", strerror(-taken));
 		if (found & RDMA_WAIT_FD || spin || !(++round & 3))
@@ -191,7 +191,7 @@ static int loop(struct rackwire_krping_nbd *n, char *error, size_t length)
 		if (now >= n->next_tick)
 			tick(n, now);
 		found = 0;
-		if (spin || taken || n->ready || n->fed || stopping(n))
+		if (spin || taken == NBD_BATCH || n->ready || n->fed || stopping(n))
 			continue;
 		found = n->ops->wait_fd(n->dev, n->link.cq, n->epoll, n->next_tick - now);
 		if (found == -ECANCELED)

@@ -133,6 +133,7 @@ struct nbd_link {
 	char error_text[RACKWIRE_KRPING_ERROR_LEN];
 	uint64_t lost_at, ready_at, next_try, backoff, deadline, heard_at;
 	bool probing;
+	uint32_t probe_tag;
 	uint32_t depth, eager, max_length; /* granted */
 	uint16_t remote_exports, asked;
 	uint32_t unsignaled;

@@ -23,7 +23,7 @@
 #define PREPARE_NS RACKWIRE_NS_PER_S
 #define PROBE_NS (2 * RACKWIRE_NS_PER_S)
 
-enum { KIND_RECV, KIND_SEND, KIND_PROBE };
+enum { KIND_RECV, KIND_SEND };
 
 static uint64_t wr_id(const struct nbd_link *l, uint32_t kind, uint32_t index)
 {
@@ -209,16 +209,16 @@ void nbd_link_try(struct rackwire_krping_nbd *n, uint64_t now)
 		link_down(n, err, strerror(-err));
 }
 
-/* Sent with a tag of its own, the export's number, before there are pieces. */
-static int ask(struct rackwire_krping_nbd *n)
+/* What is there? Asked when there are no pieces yet, and to see whether the exporter is alive. */
+static int ask(struct rackwire_krping_nbd *n, uint16_t export, uint32_t tag)
 {
 	struct nbd_link *l = &n->link;
-	struct block_request r = { .op = BLOCK_ABOUT, .export = l->asked };
-	struct rackwire_roce_sge sge = { (uintptr_t)header_of(l, 0), BLOCK_REQUEST_LEN, n->ops->lkey(l->control_mr) };
-	struct rackwire_roce_send_wr wr = { .wr_id = wr_id(l, KIND_SEND, 0), .sg_list = &sge, .num_sge = 1,
+	struct block_request r = { .op = BLOCK_ABOUT, .export = export, .tag = tag };
+	struct rackwire_roce_sge sge = { (uintptr_t)header_of(l, tag), BLOCK_REQUEST_LEN, n->ops->lkey(l->control_mr) };
+	struct rackwire_roce_send_wr wr = { .wr_id = wr_id(l, KIND_SEND, tag), .sg_list = &sge, .num_sge = 1,
 					    .opcode = RACKWIRE_ROCE_WR_SEND, .flags = RACKWIRE_ROCE_SEND_SIGNALED };
 
-	block_request_encode(header_of(l, 0), &r);
+	block_request_encode(header_of(l, tag), &r);
 	return n->ops->post_send(l->qp, &wr, 1, NULL);
 }
 
@@ -240,7 +240,7 @@ static void established(struct rackwire_krping_nbd *n, const struct rdma_event *
 	l->remote_exports = w.exports;
 	l->asked = 0;
 	l->state = NBD_LINK_ASKING;
-	err = ask(n);
+	err = ask(n, 0, 0);
 	if (err)
 		link_down(n, err, strerror(-err));
 }
@@ -366,7 +366,7 @@ static int told(struct rackwire_krping_nbd *n, const uint8_t *message, uint32_t 
 	else
 		first_told(n, &about);
 	if (++l->asked < l->remote_exports)
-		return ask(n);
+		return ask(n, l->asked, 0);
 	make_ready(n);
 	return 0;
 }
@@ -457,6 +457,11 @@ static int answered(struct rackwire_krping_nbd *n, const struct rackwire_roce_wc
 		return data ? -EPROTO : told(n, message, wc->byte_len);
 	if (!data && !block_reply_decode(message, wc->byte_len, &reply))
 		return -EPROTO;
+	if (l->probing && reply.tag == l->probe_tag && wc->byte_len == BLOCK_ABOUT_LEN) {
+		l->probing = false;
+		l->free_tags[l->nfree++] = reply.tag;
+		return 0;
+	}
 	if (reply.tag >= l->depth || !l->tags[reply.tag])
 		return -EPROTO;
 	/* Data comes for reads that succeed, and only there. */
@@ -482,14 +487,9 @@ int nbd_link_poll(struct rackwire_krping_nbd *n)
 			err = wc[i].status == RACKWIRE_ROCE_WC_RETRY_EXC_ERR ? -ETIMEDOUT : -ECONNRESET;
 			break;
 		}
-		switch (wc[i].wr_id >> 16 & 0xffff) {
-		case KIND_RECV:
+		if ((wc[i].wr_id >> 16 & 0xffff) == KIND_RECV) {
 			again[count++] = wc[i].wr_id & 0xffff;
 			err = answered(n, &wc[i]);
-			break;
-		case KIND_PROBE:
-			l->probing = false;
-			break;
 		}
 	}
 	if (taken > 0 && !err && l->qp) {
@@ -504,15 +504,14 @@ int nbd_link_poll(struct rackwire_krping_nbd *n)
 
 /* ---- time ---- */
 
-/* An RDMA WRITE of no bytes reaches no memory; its acknowledgement shows that the peer lives. */
 static void probe(struct rackwire_krping_nbd *n)
 {
-	struct rackwire_roce_send_wr wr = { .wr_id = wr_id(&n->link, KIND_PROBE, 0),
-					    .opcode = RACKWIRE_ROCE_WR_RDMA_WRITE,
-					    .flags = RACKWIRE_ROCE_SEND_SIGNALED };
-	int err = n->ops->post_send(n->link.qp, &wr, 1, NULL);
+	struct nbd_link *l = &n->link;
+	int err;
 
-	n->link.probing = true;
+	l->probing = true;
+	l->probe_tag = l->free_tags[--l->nfree];
+	err = ask(n, 0, l->probe_tag);
 	if (err)
 		link_down(n, err, strerror(-err));
 }
@@ -529,7 +528,7 @@ void nbd_link_tick(struct rackwire_krping_nbd *n, uint64_t now)
 	}
 	if (l->known && l->state == NBD_LINK_DOWN && now >= l->next_try)
 		nbd_link_try(n, now);
-	if (l->state == NBD_LINK_READY && !l->probing && now >= l->heard_at + PROBE_NS)
+	if (l->state == NBD_LINK_READY && !l->probing && l->nfree && now >= l->heard_at + PROBE_NS)
 		probe(n);
 	tell_failed(l);
 }

@@ -56,6 +56,12 @@ const CHECKS = {
   gcc: () => program("gcc"),
   guest,
   rdma: () => program("rdma") ?? program("rping") ?? program("ib_send_bw") ?? program("ibv_devinfo"),
+  nbd: () => program("nbdinfo") ?? program("nbdcopy") ?? program("fio") ?? program("qemu-img"),
+  mount: () =>
+    program("nbdfuse") ?? program("mkfs.ext4") ?? program("losetup") ??
+      (runs("test", "-c", "/dev/fuse") && runs("test", "-c", "/dev/loop-control")
+        ? undefined
+        : "there is no /dev/fuse or no /dev/loop-control"),
   bigendian: () => program("s390x-linux-gnu-gcc") ?? program("qemu-s390x"),
 } satisfies Record<string, () => string | undefined>;
 
