@@ -15,6 +15,9 @@
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
+#ifndef UDP_NO_CHECK6_RX
+#define UDP_NO_CHECK6_RX 102
+#endif
 
 #define ERRORS_AT_ONCE 16
 #define PROBE_BYTES 24
@@ -59,6 +62,8 @@ static void set_receiving(const struct rackwire_roce_dev *dev, int fd)
 		return;
 	set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !dev->wildcard);
 	set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+	/* The ICRC protects more than the UDP checksum, which the kernel's rdma_rxe leaves 0 over IPv6 as well. */
+	set(fd, IPPROTO_UDP, UDP_NO_CHECK6_RX, 1);
 	set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 	if (dev->wildcard)
 		set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);

@@ -7,6 +7,9 @@
 #include "pair.h"
 #include "roce/core/roce_icrc.h"
 
+#ifndef UDP_NO_CHECK6_TX
+#define UDP_NO_CHECK6_TX 101
+#endif
 #define STRANGER "127.0.0.3"
 #define VICTIM "127.0.0.1"
 #define ACK_LEN (ROCE_BTH_LEN + ROCE_AETH_LEN)
@@ -146,6 +149,37 @@ static void hostile__identifications(void)
 	close(raw);
 }
 
+/* The kernel's rdma_rxe leaves the UDP checksum out over IPv6, too, where it is mandatory but for such protocols. */
+static void hostile__no_udp_checksum(void)
+{
+	const struct roce_pkt pkt = { .opcode = ROCE_ACK, .pkey = ROCE_PKEY_DEFAULT, .dest_qpn = 0x123456, .psn = 1 };
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	static const char *const places[] = { "::1", "" };
+	struct rackwire_roce_dev *dev;
+	struct sockaddr_in6 from;
+	struct roce_flow flow;
+	uint8_t packet[64];
+	int fd, on = 1;
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		TAP_CHECK(!dev_open(places[i], 0, &dev));
+		fd = socket(AF_INET6, SOCK_DGRAM, 0);
+		TAP_CHECK(!setsockopt(fd, IPPROTO_UDP, UDP_NO_CHECK6_TX, &on, sizeof(on)));
+		to.sin6_port = 0;
+		TAP_CHECK(!bind(fd, (struct sockaddr *)&to, sizeof(to)));
+		TAP_CHECK(!getsockname(fd, (struct sockaddr *)&from, &(socklen_t){ sizeof(from) }));
+		roce_flow_init(&flow, from.sin6_addr.s6_addr, to.sin6_addr.s6_addr, ntohs(from.sin6_port), test_udp_port(), 0);
+		roce_encode(packet, &pkt);
+		roce_icrc_put(packet + ACK_LEN, roce_icrc(&flow, roce_crc32, 0, packet, ACK_LEN));
+		to.sin6_port = htons(test_udp_port());
+		TAP_CHECK(sendto(fd, packet, ACK_LEN + ROCE_ICRC_LEN, 0, (struct sockaddr *)&to, sizeof(to)) > 0);
+		EVENTUALLY(stats_of(dev).rx_unknown_qp == 1);
+		close(fd);
+		rackwire_roce_close(dev);
+	}
+}
+
 /* Whoever gets another's packet hands it on once, and who is handed one keeps it. */
 static void hostile__no_loops(void)
 {
@@ -252,6 +286,7 @@ int main(int argc, char **argv)
 	static const struct tap_test tests[] = {
 		TAP_TEST(hostile__nonsense),
 		TAP_TEST(hostile__identifications),
+		TAP_TEST(hostile__no_udp_checksum),
 		TAP_TEST(hostile__no_loops),
 		TAP_TEST(hostile__port_unreachable),
 		TAP_TEST(hostile__forged_icmp),
