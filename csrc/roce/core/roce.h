@@ -90,6 +90,7 @@ void roce_rx(struct roce_dev *d, u64 now, const struct roce_rxpkt *pkt);
 void roce_unreachable(struct roce_dev *d, u64 now, const struct roce_path *path, int error);
 
 void roce_tick(struct roce_dev *d, u64 now);
+/* At once while events wait: requests that need no packet complete while packets are pulled. */
 u64 roce_next_deadline(const struct roce_dev *d);
 
 #define ROCE_TX_FRAGS RACKWIRE_ROCE_MAX_SGE
@@ -121,7 +122,7 @@ int roce_poll_tx(struct roce_dev *d, u64 now, struct roce_txpkt *pkt);
 
 enum roce_event_kind {
 	ROCE_EV_CQ = 1, /* a CQ that was armed has completions; it is disarmed */
-	ROCE_EV_QP,	/* a queue pair went into the error state; error says why */
+	ROCE_EV_QP,	/* a queue pair went into the error state by itself, not by roce_qp_error(); error says why */
 	ROCE_EV_CM,
 };
 
@@ -153,6 +154,7 @@ int roce_mr_register(struct roce_pd *pd, void *addr, u64 length, u32 access, voi
 /* Requests that use it fail from now on; responses under way stop with a NAK. */
 void roce_mr_deregister(struct roce_mr *mr);
 u32 roce_mr_key(const struct roce_mr *mr);   /* the current one */
+void *roce_mr_user(const struct roce_mr *mr);
 bool roce_mr_valid(const struct roce_mr *mr); /* false after invalidation, until REG_MR or reregister */
 /* A fresh key at once, without a work request; the old one is dead. */
 int roce_mr_reregister(struct roce_mr *mr, u32 access, u32 *key);
@@ -198,7 +200,11 @@ int roce_qp_connect(struct roce_qp *qp, u64 now, const struct roce_qp_link *link
 /*
  * Post requests, in order. @done: how many were taken, also on error.
  * Return: 0; -ENOMEM (queue full); -EINVAL (state, opcode, sges, alignment, length over 2^31);
- * -EMSGSIZE (inline too long). Errors in lkeys come as completions [IBTA 10.10.3.2].
+ * -EMSGSIZE (inline too long). Errors in lkeys come as completions [IBTA 10.10.3.2], after those of all
+ * requests before; LOCAL_INV and REG_MR that cannot be done complete with MW_BIND_ERR.
+ * LOCAL_INV, and REG_MR of a region that is valid, wait until all requests before are complete. REG_MR takes the
+ * key in reserve for its region or one that nobody has; the region's key before is dead then.
+ * In the error state everything is taken and completes with WR_FLUSH_ERR at once.
  */
 int roce_post_send(struct roce_qp *qp, u64 now, const struct rackwire_roce_send_wr *wr, u32 n, u32 *done);
 int roce_post_recv(struct roce_qp *qp, const struct rackwire_roce_recv_wr *wr, u32 n, u32 *done);

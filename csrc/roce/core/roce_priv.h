@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the files of the core know of each other: the device (roce_dev.c), the
- * transport (roce_mr.c, roce_cq.c, roce_qp.c, roce_requester.c,
- * roce_responder.c) and the connection manager (roce_cm.c).
+ * transport (roce_mr.c, roce_cq.c, roce_qp.c; roce_requester.c and
+ * roce_completer.c; roce_responder.c and roce_response.c; roce_rate.c) and the connection manager (roce_cm.c).
  */
 #ifndef ROCE_PRIV_H
 #define ROCE_PRIV_H

@@ -64,6 +64,35 @@ static void bounds__hold(void)
 	}
 }
 
+/* Each right of a region, and of the queue pair, opens one door. */
+static void rights__are_all_needed(void)
+{
+	static const struct { u32 opcode, right; } ops[] = {
+		{ RACKWIRE_ROCE_WR_RDMA_WRITE, RACKWIRE_ROCE_REMOTE_WRITE },
+		{ RACKWIRE_ROCE_WR_RDMA_READ, RACKWIRE_ROCE_REMOTE_READ },
+		{ RACKWIRE_ROCE_WR_ATOMIC_FETCH_AND_ADD, RACKWIRE_ROCE_REMOTE_ATOMIC },
+	};
+	const u32 all = RACKWIRE_ROCE_REMOTE_WRITE | RACKWIRE_ROCE_REMOTE_READ | RACKWIRE_ROCE_REMOTE_ATOMIC;
+	struct pair p;
+	u32 i, how, key;
+
+	for (i = 0; i < 3; i++)
+		for (how = 0; how < 4; how++) { /* both have it, both have no other, the region lacks it, the queue pair does */
+			u32 mr = how == 1 ? ops[i].right : how == 2 ? all & ~ops[i].right : all;
+
+			pair_defaults(&p);
+			p.attr.access = how == 1 ? ops[i].right : how == 3 ? all & ~ops[i].right : all;
+			pair_open(&p);
+			CHECK(!roce_mr_reregister(p.side[1].mr, mr | RACKWIRE_ROCE_LOCAL_WRITE, &key));
+			CHECK(!pair_send(&p, 0, pair_wr(ops[i].opcode, 1), 0, 8, 0));
+			pair_settle(&p);
+			CHECK(p.side[0].nsend == 1);
+			CHECK(p.side[0].send[0].status ==
+			      (how < 2 ? RACKWIRE_ROCE_WC_SUCCESS : RACKWIRE_ROCE_WC_REM_ACCESS_ERR));
+			pair_close(&p);
+		}
+}
+
 static void order__of_first_middle_last(void)
 {
 	static const u8 bad[] = { ROCE_SEND_MIDDLE, ROCE_SEND_LAST, ROCE_SEND_LAST_IMM, ROCE_SEND_LAST_INV,
@@ -311,6 +340,7 @@ static void hostile__packets_do_no_harm(void)
 static const struct test tests[] = {
 	{ "key__must_be_right", key__must_be_right },
 	{ "bounds__hold", bounds__hold },
+	{ "rights__are_all_needed", rights__are_all_needed },
 	{ "order__of_first_middle_last", order__of_first_middle_last },
 	{ "send__longer_than_its_receive", send__longer_than_its_receive },
 	{ "reads__beyond_what_was_agreed", reads__beyond_what_was_agreed },
