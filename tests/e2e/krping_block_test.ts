@@ -178,7 +178,8 @@ needs(["nbd"]).test("replay: a killed exporter of a file is waited for, and noth
       const { port } = exporter;
       let kills = 0;
       for (let i = 0; i < (LONG ? 20 : 2); i++) {
-        await sleep(1000);
+        await server.until(/"writes":[1-9]/);
+        await sleep(500);
         if (!running) break;
         kills++;
         await exporter.end("SIGKILL");
@@ -205,7 +206,7 @@ needs(["nbd"]).test("fail: requests under way fail with the exporter, later ones
     try {
       await using server = await NbdServer.start(exporter, `${directory}/s`);
       const fio = attempt("fio", verifying(server.uri(), "--time_based", "--runtime=30"), directory);
-      await sleep(1000);
+      await server.until(/"writes":[1-9]/);
       await exporter.end("SIGKILL");
       assert.notEqual((await fio).status, 0);
       exporter = await Exporter.start(["--file", disk], exporter.port);
