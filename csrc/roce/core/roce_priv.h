@@ -2,7 +2,8 @@
 /*
  * What the files of the core know of each other: the device (roce_dev.c), the
  * transport (roce_mr.c, roce_cq.c, roce_qp.c; roce_requester.c and
- * roce_completer.c; roce_responder.c and roce_response.c; roce_rate.c) and the connection manager (roce_cm.c).
+ * roce_completer.c; roce_responder.c and roce_response.c; roce_rate.c) and the
+ * connection manager (roce_cm.c).
  */
 #ifndef ROCE_PRIV_H
 #define ROCE_PRIV_H
