@@ -108,6 +108,8 @@ static void bury(struct rackwire_krping_work *w)
 {
 	uint32_t i;
 
+	/* Completions found on the way to an event may have queued what that event ended. */
+	pump(w);
 	w->dead = false;
 	for (i = 0; i < w->top; i++) {
 		struct krping_conn *c = w->conns[i];

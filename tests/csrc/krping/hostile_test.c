@@ -271,6 +271,39 @@ static void server__hangs_up_when_its_write_fails(void)
 	TAP_CHECK(scene_close(&s, 1));
 }
 
+/* More messages than the server takes at a time, and the goodbye right behind them. */
+static void server__outlives_a_client_that_leaves_amid_its_messages(void)
+{
+	const struct wire_wish wish = { .version = WIRE_VERSION, .kind = RACKWIRE_KRPING_BW, .op = RACKWIRE_KRPING_OP_SEND,
+					.size = WIRE_ADV_LEN, .txdepth = 64 };
+	struct rackwire_roce_send_wr wr[40];
+	struct rackwire_roce_wc wc[40];
+	struct rackwire_roce_sge sge;
+	uint8_t bytes[WIRE_WISH_LEN];
+	struct scene s;
+	uint32_t i;
+	int run;
+
+	TAP_CHECK(scene_open(&s));
+	wire_wish_encode(bytes, &wish);
+	sge.addr = (uintptr_t)s.raw.memory;
+	sge.length = WIRE_ADV_LEN;
+	sge.lkey = rackwire_roce_mr_key(s.raw.mr);
+	for (i = 0; i < 40; i++)
+		wr[i] = (struct rackwire_roce_send_wr){ .sg_list = &sge, .num_sge = 1, .opcode = RACKWIRE_ROCE_WR_SEND };
+	for (run = 0; run < 1500; run++) {
+		TAP_CHECK(!raw_connect(&s.raw, s.port, bytes, sizeof(bytes)));
+		TAP_CHECK(!raw_advertise(&s.raw, (uintptr_t)s.raw.memory, sge.lkey, WIRE_ADV_LEN));
+		TAP_CHECK(raw_recv(&s.raw, s.raw.memory, WIRE_ADV_LEN) == WIRE_ADV_LEN);
+		TAP_CHECK(!rackwire_roce_post_send(s.raw.qp, wr, 40, NULL));
+		TAP_CHECK(!rackwire_roce_disconnect(s.raw.id));
+		TAP_CHECK(raw_disconnected(&s.raw));
+		while (rackwire_roce_poll_cq(s.raw.cq, wc, 40) > 0)
+			;
+	}
+	TAP_CHECK(scene_close(&s, 0));
+}
+
 /* ---- servers ---- */
 
 struct victim {
@@ -388,6 +421,7 @@ int main(int argc, char **argv)
 		TAP_TEST(server__refuses_wishes_that_make_no_sense),
 		TAP_TEST(server__hangs_up_in_benchmarks_too),
 		TAP_TEST(server__hangs_up_when_its_write_fails),
+		TAP_TEST(server__outlives_a_client_that_leaves_amid_its_messages),
 		TAP_TEST(client__wants_more_than_pings_of_ours_only),
 		TAP_TEST(client__rejects_answers_of_another_length),
 		TAP_TEST(client__finds_contents_that_did_not_come),
