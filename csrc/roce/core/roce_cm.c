@@ -391,7 +391,7 @@ void roce_cm_ports(const struct roce_cm_id *id, u16 *local, u16 *peer)
 
 struct roce_cm_dev *roce_cm_init(struct roce_dev *d)
 {
-	struct roce_cm_dev *cm = roce_alloc(d, ROCE_SLAB_CM, sizeof(*cm));
+	struct roce_cm_dev *cm = roce_alloc(d, ROCE_SLAB_TABLE, sizeof(*cm));
 
 	if (!cm)
 		return NULL;
@@ -423,7 +423,7 @@ void roce_cm_exit(struct roce_cm_dev *cm)
 		cm_id_free(id);
 	}
 	cm_tables_exit(cm);
-	roce_free(cm->dev, ROCE_SLAB_CM, cm, sizeof(*cm));
+	roce_free(cm->dev, ROCE_SLAB_TABLE, cm, sizeof(*cm));
 }
 
 void roce_cm_qp_active(struct roce_cm_id *id, u64 now)

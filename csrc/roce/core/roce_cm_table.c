@@ -250,7 +250,7 @@ int cm_peer_join(struct roce_cm_id *id, bool half_open)
 	struct cm_peer *p = cm_find_peer(cm, id->path.peer);
 
 	if (!p) {
-		p = roce_alloc(cm->dev, ROCE_SLAB_CM, sizeof(*p));
+		p = roce_alloc(cm->dev, ROCE_SLAB_TABLE, sizeof(*p));
 		if (!p)
 			return -ENOMEM;
 		memcpy(p->addr, id->path.peer, sizeof(p->addr));
@@ -287,7 +287,7 @@ void cm_peer_leave(struct roce_cm_id *id)
 	id->peer = NULL;
 	if (!--p->refs) {
 		hash_remove(&p->node);
-		roce_free(id->cm->dev, ROCE_SLAB_CM, p, sizeof(*p));
+		roce_free(id->cm->dev, ROCE_SLAB_TABLE, p, sizeof(*p));
 	}
 }
 
