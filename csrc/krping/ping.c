@@ -185,10 +185,15 @@ const struct conn_ops ping_client_ops = {
 
 /* ---- server ---- */
 
+static int server_buffer(struct krping_conn *c, uint32_t size)
+{
+	return conn_buffer(c, &c->a, size, 0, c->flags & (RACKWIRE_KRPING_REG | RACKWIRE_KRPING_READ_INV));
+}
+
+/* An rping's size is known when its first advertisement comes; who has said it hears at once that it is too much. */
 static int server_prepare(struct krping_conn *c)
 {
-	(void)c;
-	return 0; /* a buffer when an advertisement says how large */
+	return c->classic ? 0 : server_buffer(c, c->length);
 }
 
 static void server_established(struct krping_conn *c)
@@ -204,7 +209,7 @@ static int server_room(struct krping_conn *c, uint32_t size)
 
 	if (size <= c->a.capacity)
 		return 0;
-	err = conn_buffer(c, &c->a, size, 0, c->flags & (RACKWIRE_KRPING_REG | RACKWIRE_KRPING_READ_INV));
+	err = server_buffer(c, size);
 	return err ? conn_fail(c, err, "no memory for %u bytes of %s: %s", size, conn_peer(c, text, sizeof(text)),
 			       strerror(-err)) : 0;
 }
