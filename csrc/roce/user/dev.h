@@ -33,7 +33,8 @@ struct roce_rx_peer {
 	u8 peer[16], local[16];
 	u32 scope;
 	u16 sport;
-	u16 last_id; /* IPv4 identification of its last packet */
+	u16 last_id; /* IPv4 identification of its last packet, */
+	u64 at;	     /*  and when that came */
 	u8 style;    /* enum roce_id_style */
 	u8 sure;     /* packets in a row that kept to it */
 	u8 strange;  /* packets in a row that did not, though their ICRC can be right */

@@ -34,6 +34,7 @@ enum roce_id_style {
 #define COUNTER_STEP 4096
 #define SURE 16		/* packets that establish a style */
 #define CHANGED 8	/* packets against it that end it: the sender, or a NAT before it, is another */
+#define QUIET_NS 1000000000ULL /* a counter may be anywhere: Linux moves it on by up to one for each tick of silence */
 
 int roce_rx_init(struct rackwire_roce_dev *dev)
 {
@@ -131,6 +132,8 @@ static bool plausible_id(const struct rackwire_roce_dev *dev, struct roce_rx_pee
 
 	if (dev->config.flags & RACKWIRE_ROCE_STRICT_ID)
 		return small;
+	if (dev->now > p->at + QUIET_NS)
+		p->sure = 0;
 	if (keeps) {
 		p->strange = 0;
 		if (p->sure < SURE)
@@ -142,6 +145,7 @@ static bool plausible_id(const struct rackwire_roce_dev *dev, struct roce_rx_pee
 		p->sure = p->strange = 0;
 	}
 	p->last_id = id;
+	p->at = dev->now;
 	return true;
 }
 
