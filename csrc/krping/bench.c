@@ -96,6 +96,8 @@ bool bench_set_up(struct krping_conn *c, const struct rackwire_roce_wc *wc)
 	if (conn_post_recvs(c, wc->wr_id & 0xff, 1))
 		return true;
 	c->step = BENCH_RUN;
+	c->memory_watched = c->kind == RACKWIRE_KRPING_WLAT;
+	w->memories += c->memory_watched;
 	if (!c->server) {
 		client_armed(c, rackwire_now_ns());
 		return true;

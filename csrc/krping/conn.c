@@ -210,8 +210,8 @@ void conn_free(struct krping_conn *c)
 	struct rackwire_krping_work *w = c->work;
 
 	account_close(c);
-	if (c->watched)
-		w->watched--;
+	w->watched -= c->watched;
+	w->memories -= c->memory_watched;
 	if (c->armed)
 		w->armed--;
 	if (c->connected)

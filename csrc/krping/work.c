@@ -180,7 +180,7 @@ static uint64_t patience(const struct rackwire_krping_work *w, uint64_t now)
 
 	if (w->top && w->next_tick < until)
 		until = w->next_tick;
-	if (w->watched && now + WORK_LOOK_NS < until)
+	if (w->memories && now + WORK_LOOK_NS < until)
 		until = now + WORK_LOOK_NS;
 	if (w->end_at && w->end_at > now && w->end_at < until)
 		until = w->end_at;
@@ -205,14 +205,12 @@ static void loop(struct rackwire_krping_work *w)
 			}
 		}
 		n = poll_completions(w);
-		if (w->watched || w->config.kind == RACKWIRE_KRPING_WLAT)
+		if (w->memories)
 			n += look_at_memory(w);
 		if (w->pumps)
 			pump(w);
-		if (spin && n) {
-			if (w->watched)
-				rounds += LOOK_EVERY / 8; /* the time is worth knowing */
-		}
+		if (n && w->watched)
+			rounds += LOOK_EVERY / 8; /* they want to be spun for a while longer */
 		if (!spin || ++rounds >= LOOK_EVERY || work_stopping(w)) {
 			rounds = 0;
 			now = rackwire_now_ns();

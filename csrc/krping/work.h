@@ -98,6 +98,7 @@ struct krping_conn {
 	bool finishing; /* client: starts nothing new */
 	bool pump_due, probing;
 	bool watched; /* a server spins for it */
+	bool memory_watched;
 	int error;
 	uint32_t flags; /* RACKWIRE_KRPING_* in force */
 	uint32_t length, txdepth;
@@ -159,7 +160,8 @@ struct rackwire_krping_work {
 	struct krping_conn *pumps;
 	bool dead; /* some connection is CONN_OVER */
 	uint64_t memory;
-	uint32_t watched;
+	uint32_t watched;  /* connections that a server spins for */
+	uint32_t memories; /* connections in whose memory something may appear */
 	uint64_t opened_at, spin_until, next_tick, next_due;
 
 	/* client */
