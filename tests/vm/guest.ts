@@ -200,6 +200,7 @@ async function ownDirectory(label: string): Promise<string> {
 
 export class Guest {
   readonly #jobs = new Map<string, PromiseWithResolvers<number>>();
+  readonly #running = new Set<GuestProgram>();
   readonly #ready = Promise.withResolvers<void>();
   readonly #exited: Promise<unknown>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -368,7 +369,11 @@ export class Guest {
     const finished = this.#finish(directory, job.promise, seconds);
     finished.catch(() => {}); // told by whoever waits for it
     await this.#writer.write(new TextEncoder().encode(`start ${directory}\n`));
-    return new GuestProgram(this, directory, finished);
+    const program = new GuestProgram(this, directory, finished);
+    this.#running.add(program);
+    const end = () => void this.#running.delete(program);
+    finished.then(end, end);
+    return program;
   }
 
   async #finish(directory: string, job: Promise<number>, seconds: number): Promise<Finished> {
@@ -393,6 +398,12 @@ export class Guest {
   /** Runs a program to its end. @throws when the guest stops or its kernel complains */
   async run(command: string[], options?: RunOptions): Promise<Finished> {
     return await (await this.start(command, options)).finished;
+  }
+
+  /** Ends the programs that still run. */
+  async clear(): Promise<void> {
+    if (this.#gone) return;
+    await Promise.all([...this.#running].map((program) => program.stop("SIGKILL").catch(() => {})));
   }
 
   /** Runs a short command and returns what it printed. @throws with what it printed when it fails */

@@ -32,20 +32,29 @@ interface Served {
 }
 
 class Ours {
+  readonly #started: Program[] = [];
+
   constructor(readonly lan: Lan, readonly env: Record<string, string> = {}) {}
 
   start(...args: string[]): Program {
     // Not in the environment of `ip`, which need not be sanitized.
     const env = Object.entries(this.env).map(([name, value]) => `${name}=${value}`);
     const command = ["env", ...env, RACKWIRE, "krping", ...args, "--engine", "soft"];
-    return this.lan.host.start(command, { seconds: SECONDS });
+    const program = this.lan.host.start(command, { seconds: SECONDS });
+    this.#started.push(program);
+    return program;
+  }
+
+  /** Ends what a failed step has left. */
+  async clear(): Promise<void> {
+    for (const program of this.#started.splice(0)) if (!program.ended) await program.stop("SIGKILL");
   }
 
   /** A ping to an rping that must succeed, every byte compared. */
-  async ping(address: string, size: number, count: number, ...more: string[]): Promise<Result> {
-    const target = address.includes(":") ? `[${address}]:${PORT}` : `${address}:${PORT}`;
+  async ping(address: string, size: number, count: number, port = PORT): Promise<Result> {
+    const target = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
     const numbers = ["--count", `${count}`, "--size", `${size}`];
-    const client = this.start("client", target, "--classic", "--validate", "--json", ...numbers, ...more);
+    const client = this.start("client", target, "--classic", "--validate", "--json", ...numbers);
     const { status, out, err } = await client.finished;
     assert.equal(status, 0, out + err);
     const result: Result = JSON.parse(out);
@@ -86,6 +95,11 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
   const ours = new Ours(lan);
   const sanitized = new Ours(lan, sanitizedEnvironment());
   const theirs = (family: Family) => addressOf(guest.nics[0]!, family);
+  /** A step that leaves nothing running for the next. */
+  const tidy = async (name: string, fn: () => Promise<void>) => {
+    await step(t, name, fn);
+    await Promise.all([ours.clear(), sanitized.clear(), guest.clear()]);
+  };
 
   /** One run of our client against an rping that expects just that. */
   const pingThem = async (family: Family, size: number, count: number, verbose = false) => {
@@ -101,11 +115,11 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
     rpingClient(guest, { address: lan.address(family), port: PORT, size, count, verbose, seconds: SECONDS });
 
   for (const family of FAMILIES) {
-    await step(t, `our client pings rping -s by IP${family}`, async () => {
+    await tidy(`our client pings rping -s by IP${family}`, async () => {
       for (const size of SIZES) await pingThem(family, size, COUNT);
     });
 
-    await step(t, `rping -c pings our server by IP${family}`, async () => {
+    await tidy(`rping -c pings our server by IP${family}`, async () => {
       const server = await sanitized.serve(family);
       for (const size of SIZES) {
         const { status, out, err } = await pingUs(family, size, COUNT);
@@ -121,7 +135,7 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
     });
   }
 
-  await step(t, "rping prints the data it expects, as server and as client", async () => {
+  await tidy("rping prints the data it expects, as server and as client", async () => {
     const all = Array.from({ length: COUNT }, (_, i) => i);
     assert.deepEqual(pings(await pingThem("v4", 64, COUNT, true)), all);
     const server = await sanitized.serve("v4");
@@ -133,7 +147,7 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
   });
 
   for (const family of FAMILIES) {
-    await step(t, `packets are lost both ways by IP${family}, and every ping succeeds`, async () => {
+    await tidy(`packets are lost both ways by IP${family}, and every ping succeeds`, async () => {
       using loss = lan.lossy(0.01);
       const server = await sanitized.serve(family);
       const wanted = LONG ? 100 : 10;
@@ -149,19 +163,33 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
     });
   }
 
-  await step(t, "several of them at once", async () => {
+  await tidy("several of them at once, of one server", async () => {
     const server = await sanitized.serve("v6");
     const finished = await Promise.all([64, 1000, 20000].map((size) => pingUs("v6", size, 30)));
     assert.deepEqual(finished.map(({ status }) => status), [0, 0, 0]);
     assert.equal((await served(server)).counters.opened, 3);
-
-    const many = { address: theirs("v4"), port: PORT, size: 1000, persistent: true, seconds: SECONDS };
-    const theirServer = await rpingServer(guest, many);
-    assert.equal((await ours.ping(theirs("v4"), 1000, 20, "--parallel", "4")).completed, 80);
-    await theirServer.stop("SIGKILL");
   });
 
-  await step(t, "an rping that is killed is a client gone, and others are served on", async () => {
+  await tidy("several processes of ours at once, which share the address and its UDP port", async () => {
+    const ports = [PORT + 1, PORT + 2, PORT + 3];
+    const servers = await Promise.all(
+      ports.map((port) =>
+        rpingServer(guest, { address: theirs("v4"), port, size: 1000, count: 30, seconds: SECONDS })
+      ),
+    );
+    const results = await Promise.all(ports.map((port) => ours.ping(theirs("v4"), 1000, 30, port)));
+    assert.deepEqual(results.map(({ completed }) => completed), [30, 30, 30]);
+    for (const server of servers) assert.equal((await server.finished).status, 0);
+  });
+
+  await tidy("one rping serves our clients one after another", async () => {
+    const many = { address: theirs("v4"), port: PORT, size: 1000, persistent: true, seconds: SECONDS };
+    const server = await rpingServer(guest, many);
+    for (let i = 0; i < 3; i++) assert.equal((await ours.ping(theirs("v4"), 1000, 20)).completed, 20);
+    await server.stop("SIGKILL");
+  });
+
+  await tidy("an rping that is killed is a client gone, and others are served on", async () => {
     const server = await sanitized.serve("v4");
     const command = ["rping", "-c", "-V", "-a", lan.address("v4"), "-p", `${PORT}`, "-C", "1000000"];
     const client = await guest.start(command, { seconds: SECONDS });
@@ -172,7 +200,7 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
     assert.deepEqual([counters.opened, counters.open], [2, 0]);
   });
 
-  await step(t, "our client says so when nobody listens, and when its server is killed", async () => {
+  await tidy("our client says so when nobody listens, and when its server is killed", async () => {
     const nobody = await ours.start("client", `${theirs("v4")}:${PORT}`, "--classic").finished;
     assert.equal(nobody.status, 1);
     assert.match(nobody.err, /^rackwire: .*nothing listens/);
@@ -188,7 +216,7 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
     assert.doesNotMatch(err, /^\s+at /m);
   });
 
-  await step(t, "nothing of all that is left in the guest", async () => {
+  await tidy("nothing of all that is left in the guest", async () => {
     // The queue pair of the connection manager itself stays.
     assert.match(await guest.sh("rdma", "resource", "show"), /rxe0: pd 1 cq 1 qp 1 cm_id 0 mr 0/);
   });
