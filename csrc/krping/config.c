@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a run's configuration may say. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/random.h>
 
 #include "address.h"
 #include "config.h"
@@ -16,18 +12,6 @@
 		    RACKWIRE_KRPING_READ_INV | RACKWIRE_KRPING_LOCAL_DMA_LKEY | RACKWIRE_KRPING_REG | \
 		    RACKWIRE_KRPING_CLASSIC)
 #define CLIENT_FLAGS (RACKWIRE_KRPING_POLL | RACKWIRE_KRPING_ECN | RACKWIRE_KRPING_NO_OFFLOAD)
-
-int config_refuse(char *error, size_t length, int result, const char *format, ...)
-{
-	va_list args;
-
-	if (error && length) {
-		va_start(args, format);
-		vsnprintf(error, length, format, args);
-		va_end(args);
-	}
-	return result;
-}
 
 static bool atomic(const struct rackwire_krping_config *c)
 {
@@ -56,8 +40,6 @@ static void set_defaults(struct rackwire_krping_config *c)
 		c->rnr_retry_count = 8;
 	if (!c->ack_timeout)
 		c->ack_timeout = 14;
-	if (!c->seed && getrandom(&c->seed, sizeof(c->seed), GRND_NONBLOCK) != sizeof(c->seed))
-		c->seed = rackwire_now_ns();
 }
 
 static int check_client(const struct rackwire_krping_work *w, char *error, size_t length)

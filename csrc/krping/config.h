@@ -7,8 +7,4 @@
 /* Checks w->config and fills in defaults and addresses. Return: 0 or -errno with one line in @error. */
 int config_check(struct rackwire_krping_work *w, char *error, size_t length);
 
-/* A line for @error. Return: @result. */
-int config_refuse(char *error, size_t length, int result, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
 #endif

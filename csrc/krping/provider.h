@@ -139,4 +139,8 @@ extern const struct rdma_provider rdma_verbs;
 /* The provider of enum rackwire_krping_engine, or NULL. */
 const struct rdma_provider *rdma_provider_of(uint32_t engine);
 
+/* One line for @error (may be NULL). Return: @result. */
+int config_refuse(char *error, size_t length, int result, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
 #endif

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +18,6 @@
 #include "address.h"
 
 #define RESOLVE_MS 2000
-
-static int refuse(char *error, size_t length, int result, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int refuse(char *error, size_t length, int result, const char *format, ...)
-{
-	va_list args;
-
-	if (error && length) {
-		va_start(args, format);
-		vsnprintf(error, length, format, args);
-		va_end(args);
-	}
-	return result;
-}
 
 /* What is missing: a device, or only the connection manager? */
 static int look(const struct verbs_lib *lib, char *error, size_t length)
@@ -45,11 +29,11 @@ static int look(const struct verbs_lib *lib, char *error, size_t length)
 	if (list)
 		lib->free_device_list(list);
 	if (!n)
-		return refuse(error, length, -ENODEV,
+		return config_refuse(error, length, -ENODEV,
 			      "this machine has no RDMA device (an Ethernet device becomes one with: "
 			      "modprobe rdma_rxe; rdma link add rxe0 type rxe netdev DEVICE)");
 	if (access("/dev/infiniband/rdma_cm", F_OK) < 0)
-		return refuse(error, length, -ENODEV,
+		return config_refuse(error, length, -ENODEV,
 			      "the kernel's RDMA connection manager is not loaded (modprobe rdma_ucm)");
 	return 0;
 }
@@ -71,7 +55,7 @@ static int by_address(struct rdma_dev *dev, const struct rdma_open *open, char *
 
 	if (dev->lib->create_id(NULL, &dev->holder, NULL, RDMA_PS_TCP)) {
 		dev->holder = NULL;
-		return refuse(error, length, -errno, "librdmacm: %s", strerror(errno));
+		return config_refuse(error, length, -errno, "librdmacm: %s", strerror(errno));
 	}
 	rackwire_address_set_port(&at, 0);
 	if (open->local.ss_family)
@@ -82,7 +66,7 @@ static int by_address(struct rdma_dev *dev, const struct rdma_open *open, char *
 		err = -errno;
 		rackwire_address_text(&at, text, sizeof(text));
 		text[strcspn(text, at.ss_family == AF_INET ? ":" : "]")] = 0;
-		return refuse(error, length, err == -ENODEV ? -EADDRNOTAVAIL : err,
+		return config_refuse(error, length, err == -ENODEV ? -EADDRNOTAVAIL : err,
 			      open->local.ss_family ? "no RDMA device has the address %s: %s" :
 						      "no RDMA device leads to %s: %s",
 			      text + (at.ss_family == AF_INET6), strerror(-err));
@@ -106,7 +90,7 @@ static int choose_device(struct rdma_dev *dev, const struct rdma_open *open, cha
 	/* Any address, or the loopback's: it is no device's own. */
 	dev->devices = dev->lib->get_devices(&n);
 	if (!dev->devices || !n)
-		return refuse(error, length, -ENODEV, "this machine has no RDMA device");
+		return config_refuse(error, length, -ENODEV, "this machine has no RDMA device");
 	dev->verbs = dev->devices[0];
 	dev->port = 1;
 	return 0;
@@ -132,14 +116,14 @@ static int open_device(struct rdma_dev *dev, char *error, size_t length)
 		dev->events = lib->create_event_channel();
 	dev->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!dev->events || dev->wake_fd < 0)
-		return refuse(error, length, -errno, "%s: %s", dev->verbs->device->name, strerror(errno));
+		return config_refuse(error, length, -errno, "%s: %s", dev->verbs->device->name, strerror(errno));
 	err = nonblocking(dev->comp->fd);
 	if (!err)
 		err = nonblocking(dev->events->fd);
 	if (!err)
 		err = -lib->query_device(dev->verbs, &dev->attr);
 	if (err)
-		return refuse(error, length, err, "%s: %s", dev->verbs->device->name, strerror(-err));
+		return config_refuse(error, length, err, "%s: %s", dev->verbs->device->name, strerror(-err));
 	caps = dev->attr.device_cap_flags;
 	if (caps & IBV_DEVICE_MEM_MGT_EXTENSIONS) {
 		dev->features |= RDMA_CAN_SEND_INV | RDMA_CAN_LOCAL_INV;
@@ -182,9 +166,9 @@ static int verbs_open(const struct rdma_open *open, struct rdma_dev **out, char 
 	if (err)
 		return err;
 	if (open->mtu)
-		return refuse(error, length, -EOPNOTSUPP, "with verbs the MTU is that of the RDMA device");
+		return config_refuse(error, length, -EOPNOTSUPP, "with verbs the MTU is that of the RDMA device");
 	if (open->flags)
-		return refuse(error, length, -EOPNOTSUPP, "with verbs ECN and offloads are settings of the RDMA device");
+		return config_refuse(error, length, -EOPNOTSUPP, "with verbs ECN and offloads are settings of the RDMA device");
 	dev = calloc(1, sizeof(*dev));
 	if (!dev)
 		return -ENOMEM;
