@@ -31,33 +31,49 @@ struct rackwire_roce_dev_stats *roce_stats_of(struct roce_dev *d)
 	return &d->stats;
 }
 
-/* ---- randomness: xoshiro256** (Blackman and Vigna 2018), seeded by splitmix64 ---- */
+/* ---- randomness: a counter under SipHash-2-4 (Aumasson and Bernstein 2012), so that keys seen foretell none ---- */
 
 static u64 rotl(u64 x, u32 k)
 {
 	return (x << k) | (x >> (64 - k));
 }
 
-static u64 splitmix(u64 *x)
+static void sip_rounds(u64 v[4], u32 n)
 {
-	u64 z = (*x += 0x9e3779b97f4a7c15ull);
+	while (n--) {
+		v[0] += v[1];
+		v[2] += v[3];
+		v[1] = rotl(v[1], 13) ^ v[0];
+		v[3] = rotl(v[3], 16) ^ v[2];
+		v[0] = rotl(v[0], 32);
+		v[2] += v[1];
+		v[0] += v[3];
+		v[1] = rotl(v[1], 17) ^ v[2];
+		v[3] = rotl(v[3], 21) ^ v[0];
+		v[2] = rotl(v[2], 32);
+	}
+}
 
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
+u64 roce_siphash(const u64 key[2], u64 word)
+{
+	u64 v[4] = { key[0] ^ 0x736f6d6570736575ull, key[1] ^ 0x646f72616e646f6dull,
+		     key[0] ^ 0x6c7967656e657261ull, key[1] ^ 0x7465646279746573ull };
+	const u64 words[2] = { word, (u64)sizeof(word) << 56 };
+	u32 i;
+
+	for (i = 0; i < 2; i++) {
+		v[3] ^= words[i];
+		sip_rounds(v, 2);
+		v[0] ^= words[i];
+	}
+	v[2] ^= 0xff;
+	sip_rounds(v, 4);
+	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 u64 roce_random(struct roce_dev *d)
 {
-	u64 *s = d->rand, out = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
-
-	s[2] ^= s[0];
-	s[3] ^= s[1];
-	s[1] ^= s[2];
-	s[0] ^= s[3];
-	s[2] ^= t;
-	s[3] = rotl(s[3], 45);
-	return out;
+	return roce_siphash(d->rand_key, d->rand_count++);
 }
 
 /* ---- queue pair numbers ---- */
@@ -173,7 +189,6 @@ struct roce_dev *roce_dev_create(const struct roce_cfg *cfg, const struct roce_o
 				 u64 now)
 {
 	struct roce_dev *d;
-	u64 a = seed[0], b = seed[1];
 
 	if (roce_cfg_check(cfg, NULL))
 		return NULL;
@@ -184,10 +199,8 @@ struct roce_dev *roce_dev_create(const struct roce_cfg *cfg, const struct roce_o
 	d->ops = *ops;
 	d->ctx = ctx;
 	d->now = now;
-	d->rand[0] = splitmix(&a);
-	d->rand[1] = splitmix(&b);
-	d->rand[2] = splitmix(&a);
-	d->rand[3] = splitmix(&b) | 1;
+	d->rand_key[0] = seed[0];
+	d->rand_key[1] = seed[1];
 	d->hash_seed = roce_random(d);
 	d->mr_epoch = 1; /* 0: not checked yet */
 	d->gsi_psn = (u32)(roce_random(d) >> 40);

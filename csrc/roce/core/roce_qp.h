@@ -233,7 +233,7 @@ struct roce_dev {
 	struct roce_ops ops;
 	void *ctx;
 	u64 now;
-	u64 rand[4];
+	u64 rand_key[2], rand_count;
 	u64 hash_seed;
 	struct roce_cm_dev *cm;
 	u64 mr_epoch; /* changes whenever a key dies */
@@ -262,6 +262,7 @@ static inline u32 roce_hash(const struct roce_dev *d, u32 v, u32 bits)
 }
 
 /* ---- roce_dev.c ---- */
+u64 roce_siphash(const u64 key[2], u64 word);
 struct roce_qp *roce_qp_find(const struct roce_dev *d, u32 qpn);
 int roce_qpn_take(struct roce_dev *d, struct roce_qp *qp);
 void roce_qpn_release(struct roce_dev *d, struct roce_qp *qp, bool rest);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory regions: what a key opens, for how long, and that nothing else opens anything. */
+#include "roce/core/roce_qp.h"
 #include "scene.h"
 
 static struct sqp a, b;
@@ -357,6 +358,14 @@ static void keys__are_not_guessed_from_one_another(void)
 	SCENE_END();
 }
 
+/* The vector of eight bytes of SipHash's reference implementation. */
+static void randomness__is_siphash(void)
+{
+	static const u64 key[2] = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 };
+
+	TAP_CHECK(roce_siphash(key, 0x0706050403020100) == 0x93f5f5799a932462);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
@@ -376,6 +385,7 @@ int main(int argc, char **argv)
 		TAP_TEST(invalidate__of_what_is_not_there_fails),
 		TAP_TEST(invalidate__from_the_peer_only_in_its_domain),
 		TAP_TEST(keys__are_not_guessed_from_one_another),
+		TAP_TEST(randomness__is_siphash),
 	};
 
 	return TAP_RUN(tests, argc, argv);
