@@ -80,7 +80,7 @@ static void lost(struct roce_requester *r)
 {
 	if (((r->max - r->una) & ROCE_PSN_MASK) <= LEAST_CWND)
 		return;
-	if (!r->cut || roce_psn_diff(r->una, r->cut_end) >= 0) {
+	if (!r->cut) {
 		r->cut = true;
 		r->cut_end = r->max;
 		r->ssthresh = r->cwnd / 2 < LEAST_CWND ? LEAST_CWND : r->cwnd / 2;
@@ -128,6 +128,9 @@ static void moved(struct roce_qp *qp, u64 now, u32 psn)
 	r->undo = false;
 	grow(r, (psn - r->una) & ROCE_PSN_MASK);
 	r->una = psn;
+	/* Here, for half of all PSNs later this one would seem to be ahead again. */
+	if (r->cut && roce_psn_diff(psn, r->cut_end) >= 0)
+		r->cut = false;
 	r->backed = false;
 	r->retries = r->rnr_tries = r->backoff = 0;
 	r->rnr_wait = false;

@@ -124,13 +124,17 @@ static void again_read(struct roce_qp *qp, const struct roce_pkt *h)
 static void again_atomic(struct roce_qp *qp, const struct roce_pkt *h)
 {
 	struct roce_responder *r = &qp->resp;
+	const struct roce_atomic_done *done = NULL;
 	struct roce_resp *e;
 	u32 i;
 
-	for (i = 0; i < ROCE_ATOMICS_KEPT; i++)
-		if (r->done[i].valid && r->done[i].psn == h->psn)
-			break;
-	if (i == ROCE_ATOMICS_KEPT || rewind(r, h->psn))
+	/* The latest first: PSNs come round. */
+	for (i = 1; i <= ROCE_ATOMICS_KEPT && !done; i++) {
+		done = &r->done[(r->done_next - i) % ROCE_ATOMICS_KEPT];
+		if (!done->valid || done->psn != h->psn)
+			done = NULL;
+	}
+	if (!done || rewind(r, h->psn))
 		return;
 	e = roce_resp_queue(qp, h->psn);
 	if (!e) {
@@ -140,7 +144,7 @@ static void again_atomic(struct roce_qp *qp, const struct roce_pkt *h)
 	e->start = e->cur = h->psn;
 	e->end = roce_psn_add(h->psn, 1);
 	e->msn = r->msn;
-	e->orig = r->done[i].orig;
+	e->orig = done->orig;
 	e->atomic = e->again = true;
 }
 
