@@ -9,3 +9,6 @@ $(foreach area,rdma recovery keys hostile speed,\
 # Two devices and single packets, without the network above.
 $(foreach area,transport transport_refusal,\
 	$(eval $(call c_test,roce_core_$(area),$(addprefix tests/csrc/roce_core/,$(area)_test.c transport_pair.c) $(ROCE_CORE_SOURCES))))
+
+$(eval $(call c_fuzz,roce_script,tests/fuzz/roce_script.c $(ROCE_VNET_SOURCES)))
+$(eval $(call c_fuzz,roce_rx,tests/fuzz/roce_rx.c $(addprefix tests/csrc/roce_core/,scene.c vnet.c vhost.c) $(ROCE_CORE_SOURCES) $(ROCE_CRC32_SOURCES)))

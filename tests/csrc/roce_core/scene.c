@@ -61,6 +61,18 @@ struct vhost_cfg scene_cfg(void)
 	return cfg;
 }
 
+/* Kept from run to run: a fuzzer starts many. */
+static void fill(u8 *mem, u64 seed, u32 which)
+{
+	static u8 kept[VNET_MAX_HOSTS][SCENE_MEM];
+	static u64 seeds[VNET_MAX_HOSTS];
+
+	if (seeds[which] != seed)
+		vpattern_fill(seed, 0, kept[which], SCENE_MEM);
+	seeds[which] = seed;
+	memcpy(mem, kept[which], SCENE_MEM);
+}
+
 void scene_start(u64 seed, u32 hosts, const struct vhost_cfg *cfg)
 {
 	static bool registered;
@@ -83,7 +95,7 @@ void scene_start(u64 seed, u32 hosts, const struct vhost_cfg *cfg)
 
 		mine.clock_offset_ns += (s64)vrange(&net.rng, 0, SEC);
 		memset(d, 0, sizeof(*d));
-		vpattern_fill(seed + i, 0, d->mem, SCENE_MEM);
+		fill(d->mem, seed + i, i);
 		d->h = vnet_add(&net, &mine, 5 * USEC);
 		if (roce_pd_create(d->h->core, &d->pd) || roce_cq_create(d->h->core, 4096, d, &d->cq) ||
 		    roce_mr_register(d->pd, d->mem, SCENE_MEM, SCENE_ALL, d, &d->mr))

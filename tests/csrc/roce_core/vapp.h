@@ -211,7 +211,6 @@ struct vapp {
 	u64 completions, flushes, bytes, reads, atomics, rnr_waits, strays;
 	u32 serves;
 	bool allow_nomem;
-	bool forged; /* somebody who knows everything sends, too: content proves nothing */
 };
 
 /* Installs itself as the network's event handler; @net->user points to the app. */

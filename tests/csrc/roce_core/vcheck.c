@@ -6,7 +6,7 @@ void vcheck_memory(struct vnet *net)
 {
 	struct vapp *app = vapp_of(net);
 
-	if (app->forged)
+	if (net->forged)
 		return;
 	for (u32 i = 0; i < 2 * app->nconns; i++) {
 		struct vside *s = &app->conns[i / 2]->side[i & 1];

@@ -74,13 +74,13 @@ static void connect_request(struct vhost *h, const struct roce_event *ev)
 
 	if (!c || roce_get32(ev->private_data) != VMAGIC || s->host != h || ev->listener != a->listener || !c->started ||
 	    !private_right(c, 0, ev)) {
-		if (!app->forged)
+		if (!net->forged)
 			vnet_fail(net, "device %u: a connection request that nobody made", h->index);
 		roce_cm_destroy(ev->id, vhost_clock(h));
 		return;
 	}
 	if (s->state != V_IDLE || s->id) {
-		if (!c->may_not_connect && !app->forged)
+		if (!c->may_not_connect && !net->forged)
 			vnet_fail(net, "connection %u is requested twice", c->index);
 		app->strays++;
 		roce_cm_reject(ev->id, vhost_clock(h), RACKWIRE_ROCE_REJ_CONSUMER, NULL, 0);
@@ -151,7 +151,7 @@ static void established(struct vside *s, const struct roce_event *ev)
 		vnet_fail(net, "connection %u end %u: established, after all", c->index, s->who);
 	if (c->answer != VANSWER_ACCEPT)
 		vnet_fail(net, "connection %u end %u: established though nobody accepted", c->index, s->who);
-	if (s->who == 0 && !private_right(c, 1, ev) && !vapp_of(net)->forged)
+	if (s->who == 0 && !private_right(c, 1, ev) && !net->forged)
 		vnet_fail(net, "connection %u: what the reply says is not what was said", c->index);
 	if (s->state == V_CONNECTING) {
 		s->state = V_UP;
@@ -185,7 +185,7 @@ static void on_cm(struct vhost *h, const struct roce_event *ev)
 	case RACKWIRE_ROCE_CM_DISCONNECTED:
 		if (++s->disconnected > 1)
 			vnet_fail(net, "connection %u end %u: disconnected twice", s->conn->index, s->who);
-		if (!s->conn->closing && !s->conn->on_purpose && !s->conn->may && !vapp_of(net)->forged)
+		if (!s->conn->closing && !s->conn->on_purpose && !s->conn->may && !net->forged)
 			vnet_fail(net, "connection %u end %u: disconnected (%d), and nobody wanted it", s->conn->index, s->who,
 				  ev->error);
 		s->error = ev->error;
@@ -218,7 +218,7 @@ void vapp_event(struct vhost *h, const struct roce_event *ev)
 		if (roce_qp_state(ev->qp) != RACKWIRE_ROCE_QP_ERR)
 			vnet_fail(net, "connection %u end %u: an error, but its state is %u", s->conn->index, s->who,
 				  roce_qp_state(ev->qp));
-		if (!s->conn->closing && !s->conn->on_purpose && !s->conn->may && !vapp_of(net)->forged)
+		if (!s->conn->closing && !s->conn->on_purpose && !s->conn->may && !net->forged)
 			vnet_fail(net, "connection %u end %u: its queue pair fails with %d", s->conn->index, s->who, ev->error);
 		break;
 	case ROCE_EV_CM:

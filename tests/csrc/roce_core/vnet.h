@@ -122,6 +122,7 @@ struct vnet {
 	u64 launched, delivered, vanished; /* packets and copies of them: came to be, reached a driver, did not */
 	u64 steps;
 	u64 hash; /* of all that was sent and when */
+	bool forged; /* somebody who knows everything sends, too: content proves nothing */
 	bool verbose;
 	bool failed;
 	char why[400];

@@ -140,6 +140,8 @@ void vspace_check(struct vspace *sp)
 {
 	u32 at = 0;
 
+	if (sp->net->forged)
+		return;
 	for (u32 i = 0; i < sp->nexts; i++) {
 		if (!sp->exts[i]->open)
 			continue;
@@ -206,7 +208,7 @@ void vcell_check(struct vcell *c, u32 need)
 {
 	struct vspace *sp = c->ext->space;
 
-	if (c->frozen || sp->net->failed)
+	if (c->frozen || sp->net->failed || sp->net->forged)
 		return;
 	c->need = (u32)roce_max(c->need, need);
 	for (u32 k = 0; k < chunks(c); k++) {
