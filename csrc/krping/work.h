@@ -21,7 +21,7 @@
 #define WORK_NEVER UINT64_MAX
 #define WORK_MS 1000000ull
 #define WORK_TICK_NS (100 * WORK_MS) /* how often rows, gauges and patience are looked at */
-#define WORK_SPIN_NS (10 * WORK_MS)  /* a server spins so long after the last sign of a client that wants it */
+#define WORK_SPIN_NS (2 * WORK_TICK_NS) /* a server spins so long after the last sign of a client that wants it; READs show at ticks */
 #define WORK_LOOK_NS WORK_MS	     /* and then looks at memory so often */
 #define WORK_LEAVE_NS (500 * WORK_MS)
 #define WORK_PATIENCE_NS (10 * RACKWIRE_NS_PER_S) /* with a silent peer, and 1 us for each byte of an operation */
@@ -30,7 +30,7 @@
 #define WORK_FLUSH_NS RACKWIRE_NS_PER_S /* from the first flushed request to the event that says why */
 #define WORK_RNR_TIMER 8 /* 0.16 ms [IBTA 9.7.5.2.8] */
 #define WORK_BATCH 32
-#define WORK_SERVER_CQ 65536 /* entries, for all clients together */
+#define WORK_SERVER_CQ 131072 /* entries, for all clients together */
 #define WORK_LINE 160
 
 #define CTL_SLOTS 4 /* 16-byte messages each way, of one connection */
