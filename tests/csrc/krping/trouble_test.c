@@ -149,7 +149,8 @@ static void run__without_an_answer_times_out(void)
 	struct bench c;
 	int fd = mute("127.0.0.93");
 
-	TAP_CHECK(fd >= 0);
+	if (fd < 0)
+		TAP_SKIP("another program has UDP port 4791 of every address");
 	bench_init(&c, RACKWIRE_KRPING_PING);
 	strcpy(c.config.address, "127.0.0.93");
 	strcpy(c.config.local, "127.0.0.1");
@@ -351,7 +352,8 @@ static void stop__while_connecting_ends_it(void)
 	int fd = mute("127.0.0.95");
 	struct bench c;
 
-	TAP_CHECK(fd >= 0);
+	if (fd < 0)
+		TAP_SKIP("another program has UDP port 4791 of every address");
 	bench_init(&c, RACKWIRE_KRPING_BW);
 	strcpy(c.config.address, "127.0.0.95");
 	strcpy(c.config.local, "127.0.0.1");
