@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "address.h"
-#include "config.h"
 
 #define BACKLOG 64
 #define DEFAULT_THREADS 4

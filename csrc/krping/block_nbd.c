@@ -12,7 +12,6 @@
 
 #include "address.h"
 #include "block_nbd.h"
-#include "config.h"
 
 #define DEFAULT_DEPTH 64
 #define DEFAULT_CLIENTS 64

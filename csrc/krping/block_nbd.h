@@ -106,6 +106,8 @@ struct nbd_client {
 	uint32_t filled;
 	struct nbd_out *outs, **outs_last;
 	uint32_t out_sent; /* of the first */
+	struct nbd_request *streaming; /* nothing may come between its header and the last of its data */
+	struct nbd_out *later, **later_last; /* what would */
 	uint32_t rx_at, rx_have, tx_at, tx_have;
 	uint8_t rx[NBD_RX], tx[NBD_TX];
 };

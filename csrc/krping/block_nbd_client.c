@@ -84,6 +84,7 @@ int nbd_client_open(struct rackwire_krping_nbd *n, int fd)
 	c->nbd = n;
 	c->fd = fd;
 	c->outs_last = &c->outs;
+	c->later_last = &c->later;
 	c->reads_last = &c->reads;
 	c->readable = c->writable = true;
 	c->deadline = rackwire_now_ns() + NBD_HANDSHAKE_NS;

@@ -11,7 +11,6 @@
 
 #include "address.h"
 #include "block_nbd.h"
-#include "config.h"
 
 #define HEADER_STRIDE 64
 #define ANSWER_STRIDE 128

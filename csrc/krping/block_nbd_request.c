@@ -35,10 +35,13 @@ static struct nbd_export *export_of(const struct nbd_client *c)
 
 static void send_out(struct nbd_client *c, struct nbd_out *out)
 {
+	bool wait = c->streaming && c->streaming != out->request;
+	struct nbd_out ***last = wait ? &c->later_last : &c->outs_last;
+
 	out->next = NULL;
 	out->request->outs++;
-	*c->outs_last = out;
-	c->outs_last = &out->next;
+	**last = out;
+	*last = &out->next;
 	nbd_client_ready(c);
 }
 
@@ -175,6 +178,9 @@ void nbd_request_forget(struct nbd_client *c)
 	c->reads_last = &c->reads;
 	c->outs = NULL;
 	c->outs_last = &c->outs;
+	c->later = NULL;
+	c->later_last = &c->later;
+	c->streaming = NULL;
 	for (r = c->all; r; r = next) {
 		next = r->next;
 		r->open = false;
@@ -338,21 +344,40 @@ static void send_fragment(struct nbd_request *r, struct nbd_piece *p)
 
 static void send_stream(struct nbd_request *r)
 {
+	struct nbd_client *c = r->client;
+
 	if (r->status) {
 		/* No error can be told behind the header of success. */
-		nbd_client_close(r->client);
+		nbd_client_close(c);
 		return;
 	}
+	if (c->streaming && c->streaming != r)
+		return;
 	while (r->cursor && r->cursor->done) {
 		struct nbd_piece *p = r->cursor;
 
 		if (p->offset == r->offset)
 			put_simple(&p->out, 0, r->cookie);
+		c->streaming = r;
 		r->cursor = p->sibling;
 		if (!r->cursor && !r->open)
 			record(r);
-		send_out(r->client, &p->out);
+		send_out(c, &p->out);
 	}
+	if (!r->replied)
+		return;
+	/* What had to wait for the end of it. */
+	c->streaming = NULL;
+	*c->outs_last = c->later;
+	if (c->later)
+		c->outs_last = c->later_last;
+	c->later = NULL;
+	c->later_last = &c->later;
+	for (r = c->all; r && !c->streaming; r = r->next)
+		if (r->op == BLOCK_READ && r->manner == NBD_STREAM && !r->replied && r->cursor && r->cursor->done)
+			break;
+	if (r)
+		send_stream(r);
 }
 
 static void read_done(struct nbd_piece *p)

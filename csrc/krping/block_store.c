@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "config.h"
+#include "provider.h"
 
 #define PAGE 4096u
 #define SECTOR 512u

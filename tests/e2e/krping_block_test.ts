@@ -204,7 +204,7 @@ needs(["nbd"]).test("fail: requests under way fail with the exporter, later ones
     await makeImage(image, 64);
     let exporter = await Exporter.start(["--file", disk]);
     try {
-      await using server = await NbdServer.start(exporter, `${directory}/s`);
+      await using server = await NbdServer.start(exporter, `${directory}/s`, ["--reconnect", "3s"]);
       const fio = attempt("fio", verifying(server.uri(), "--time_based", "--runtime=10"), directory);
       await server.until(/"writes":[1-9]/);
       await exporter.end("SIGKILL");
