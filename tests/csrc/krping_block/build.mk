@@ -5,3 +5,4 @@ $(eval $(call c_fuzz,krping_block_export,tests/fuzz/krping_block_export.c $(BLOC
 $(eval $(call c_fuzz,krping_block_nbd,tests/fuzz/krping_block_nbd.c $(BLOCK_FAKED)))
 $(eval $(call c_test,krping_block_store,tests/csrc/krping_block/store_test.c csrc/krping/block_store.c tests/csrc/krping_block/fake_rdma.c))
 $(eval $(call c_test,krping_block_wire,tests/csrc/krping_block/wire_test.c csrc/krping/block_wire.c))
+$(eval $(call c_test,krping_block_loss,tests/csrc/krping_block/loss_test.c $(BLOCK_FAKED)))
