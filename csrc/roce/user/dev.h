@@ -206,6 +206,8 @@ void roce_lock(struct rackwire_roce_dev *dev);
 void roce_unlock(struct rackwire_roce_dev *dev);
 /* Send what a call made the core want to send, tell events, and see to it that sleepers know of a new deadline. */
 void roce_settle(struct rackwire_roce_dev *dev);
+/* The same for what may wait a little for company: the thread sends it unless somebody else does. */
+void roce_leave_pending(struct rackwire_roce_dev *dev);
 /* One look at time and socket. Return: packets and messages taken. */
 u32 roce_drive(struct rackwire_roce_dev *dev);
 void roce_events(struct rackwire_roce_dev *dev);

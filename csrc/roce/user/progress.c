@@ -111,14 +111,11 @@ void roce_events(struct rackwire_roce_dev *dev)
 	}
 }
 
-void roce_settle(struct rackwire_roce_dev *dev)
+/* Who sleeps on the socket does not know of what has been left to send since, or of an earlier deadline. */
+static void tell_sleepers(struct rackwire_roce_dev *dev)
 {
 	u64 deadline;
 
-	roce_events(dev);
-	if (dev->tx_pending)
-		roce_socket_send(dev);
-	roce_events(dev);
 	if (!dev->app_sleeps && !dev->thread_sleeps)
 		return;
 	deadline = dev->tx_full || dev->tx_pending ? 0 : roce_next_deadline(dev->core);
@@ -129,6 +126,23 @@ void roce_settle(struct rackwire_roce_dev *dev)
 		dev->thread_until = 0;
 		roce_poke(dev->thread_fd);
 	}
+}
+
+void roce_settle(struct rackwire_roce_dev *dev)
+{
+	roce_events(dev);
+	if (dev->tx_pending)
+		roce_socket_send(dev);
+	roce_events(dev);
+	tell_sleepers(dev);
+}
+
+void roce_leave_pending(struct rackwire_roce_dev *dev)
+{
+	if (dev->app_sleeps && dev->tx_pending)
+		roce_settle(dev);
+	else
+		tell_sleepers(dev);
 }
 
 u32 roce_drive(struct rackwire_roce_dev *dev)
@@ -236,6 +250,7 @@ static void wait_behind(struct rackwire_roce_dev *dev, struct rackwire_roce_cq *
 static void leave_seat(struct rackwire_roce_dev *dev)
 {
 	dev->app_at = rackwire_now_ns();
+	roce_leave_pending(dev);
 	if (dev->app_sleeps)
 		return;
 	if (!roce_list_empty(&dev->waiters))

@@ -166,6 +166,7 @@ int rackwire_roce_poll_cq(struct rackwire_roce_cq *cq, struct rackwire_roce_wc *
 		dev->app_at = dev->now;
 		if (got)
 			n = roce_poll_cq(cq->core, wc, max);
+		roce_leave_pending(dev);
 	}
 	expect_posts(dev, n, max);
 	roce_unlock(dev);
@@ -339,6 +340,7 @@ int rackwire_roce_post_send(struct rackwire_roce_qp *qp, const struct rackwire_r
 	if (!err && dev->defer > 1 && dev->deferred < DEFER_POSTS) {
 		dev->defer--;
 		dev->deferred++;
+		roce_leave_pending(dev);
 	} else {
 		roce_settle(dev);
 	}
