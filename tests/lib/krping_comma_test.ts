@@ -82,7 +82,7 @@ Deno.test("the string becomes the arguments of the command", () => {
     "--server-inv",
     "--json",
   ]);
-  assert.deepEqual(args("server,addr=0.0.0.0,port=9999,wlat"), [
+  assert.deepEqual(args("server,addr=0.0.0.0,port=9999,validate,wlat"), [
     "krping",
     "server",
     "--port",

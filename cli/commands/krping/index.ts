@@ -68,9 +68,9 @@ export function fromCommaString(args: readonly string[]): string[] {
     if (address !== undefined && host !== "0.0.0.0" && host !== "::") add("--addr", address);
     options.push("--once");
   }
-  const clientOnly = ["wlat", "rlat", "bw", "duplex"];
+  const clientOnly = ["validate", "wlat", "rlat", "bw", "duplex"];
   for (const flag of flags) {
-    // A server of ours learns from each client what it wants.
+    // The original's server takes them all and compares nothing; ours learns from each client what it wants.
     if (role === "server" && clientOnly.includes(flag)) continue;
     options.push(SPELLINGS[flag] ?? `--${flag}`);
   }
