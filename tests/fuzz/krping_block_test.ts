@@ -30,8 +30,12 @@ async function fuzz(name: string, longest: number): Promise<void> {
   assert.ok(inputs > 50, log);
 }
 
-needs(["clang"]).test("no messages make an exporter fault, answer twice or touch what it must not", () =>
-  fuzz("krping_block_export", 600));
+needs(["clang"]).test(
+  "no messages make an exporter fault, answer twice or touch what it must not",
+  () => fuzz("krping_block_export", 600),
+);
 
-needs(["clang"]).test("no NBD client or exporter makes the NBD server fault or lose a reply", () =>
-  fuzz("krping_block_nbd", 800));
+needs(["clang"]).test(
+  "no NBD client or exporter makes the NBD server fault or lose a reply",
+  () => fuzz("krping_block_nbd", 800),
+);
