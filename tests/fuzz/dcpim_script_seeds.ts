@@ -40,6 +40,7 @@ const TYPE = {
   grant: 0x27,
   accept: 0x28,
   fin: 0x29,
+  synAck: 0x2a,
   notificationMsg: 0x2c,
   dataMsg: 0x2d,
   finMsg: 0x2e,
@@ -137,6 +138,8 @@ function scripts(): [string, number[]][] {
       ...craft(1, TYPE.syn, 0x36, [i + 1, i + 1, 0, 1472, 9, 9, 9]),
     );
   }
+  const forgedMessages = (to: number, like: number) =>
+    [1, 2, 3, 4, 5, 6, 7, 8].flatMap((id) => craft(to, TYPE.dataMsg, like, [id, 0, 50, 50]));
   return [
     ["stream", [
       ...opened(STREAM),
@@ -261,6 +264,41 @@ function scripts(): [string, number[]][] {
     ["damaged packets", [
       ...opened(STREAM),
       ...[0, 1, 2, 3, 4, 5].flatMap((i) => [OP.mutate, i, 1, 2, 0, 25, 255, 0, 60, i]),
+      ...run(22),
+    ]],
+    ["data past the end both ways", [
+      ...opened(STREAM),
+      ...run(18),
+      ...craft(1, TYPE.data, TYPE.data, [9000, 2000, 0, 1999]),
+      ...craft(0, TYPE.data, TYPE.data, [562, 2000, 0, 1999]),
+      OP.write,
+      0,
+      ...word(500),
+      OP.write,
+      1,
+      ...word(500),
+      ...run(22),
+    ]],
+    ["more messages than were sent both ways", [
+      ...connect(0, MESSAGES, 9000),
+      ...run(13),
+      OP.down,
+      1,
+      1,
+      ...run(16),
+      ...forgedMessages(1, TYPE.finMsg),
+      OP.down,
+      0,
+      1,
+      ...run(16),
+      ...forgedMessages(0, TYPE.synAck),
+      ...run(16),
+      OP.down,
+      0,
+      0,
+      OP.down,
+      1,
+      0,
       ...run(22),
     ]],
     ["floods to unknown ports", [...opened(STREAM), ...flood, ...run(20)]],

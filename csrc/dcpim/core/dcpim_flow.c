@@ -538,7 +538,7 @@ void dcpim_flow_timer(struct dcpim_flow *f, u64 now)
 	}
 	if (!opening) {
 		/* That the peer lives is no excuse for a FIN after data it has acknowledged. */
-		bool excused = f->peer->heard >= f->due_since && !(bit == CTL_FIN && dcpim_flow_all_acked(f));
+		bool excused = dcpim_flow_answered(f, f->due_since) && !(bit == CTL_FIN && dcpim_flow_all_acked(f));
 
 		if (!f->due_since || excused) {
 			f->due_since = now;

@@ -297,6 +297,7 @@ static void rx_fin_msg(struct dcpim_flow *f, u64 now, const struct dcpim_pkt *p)
 	u32 i;
 
 	f->host->stats.ack_rx++;
+	dcpim_flow_believe(f, cum <= m->next_id);
 	if (cum > m->next_id)
 		return;
 	dcpim_msg_ack(f, now, cum);

@@ -190,6 +190,7 @@ struct dcpim_msgs {
 #define FLOW_FIN_ACK_SENT 0x0400
 #define FLOW_DRAINED 0x0800
 #define FLOW_WANT_CREDIT 0x1000 /* a message waits for the peer's credit */
+#define FLOW_INCREDIBLE 0x2000 /* the last acknowledgement was of what was never sent */
 
 struct dcpim_flow {
 	struct dcpim_flow *hash_next;
@@ -474,6 +475,19 @@ bool dcpim_flow_delivered(const struct dcpim_flow *f);
 static inline bool dcpim_flow_over(const struct dcpim_flow *f)
 {
 	return (f->flags & FLOW_DRAINED) && (f->flags & FLOW_EOF_RAISED);
+}
+/* The peer has acknowledged something; not credible: what was never sent. Somebody forged data, or it lies. */
+static inline void dcpim_flow_believe(struct dcpim_flow *f, bool credible)
+{
+	f->flags = (u16)(credible ? f->flags & ~FLOW_INCREDIBLE : f->flags | FLOW_INCREDIBLE);
+}
+/*
+ * Whether the peer has answered since. Of ends that disagree about what was sent
+ * neither makes progress any more, however well both answer.
+ */
+static inline bool dcpim_flow_answered(const struct dcpim_flow *f, u64 since)
+{
+	return f->peer->heard >= since && !(f->flags & FLOW_INCREDIBLE);
 }
 void dcpim_flow_ack_timer(struct dcpim_flow *f, u64 now);
 void dcpim_flow_ack_later(struct dcpim_flow *f, u64 now);

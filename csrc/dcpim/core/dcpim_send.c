@@ -313,6 +313,7 @@ void dcpim_send_token(struct dcpim_send *s, u64 now, u64 rcv_nxt, u64 token_nxt,
 	u64 pos, top;
 	u32 i;
 
+	dcpim_flow_believe(s->flow, rcv_nxt <= s->nxt);
 	if (rcv_nxt > s->nxt)
 		return;
 	dcpim_send_ack(s, now, rcv_nxt);
@@ -359,7 +360,7 @@ void dcpim_send_timer(struct dcpim_send *s, u64 now)
 		dcpim_timer_set(h, &s->timer, due);
 		return;
 	}
-	if (!s->probe_since || p->heard >= s->probe_since) {
+	if (!s->probe_since || dcpim_flow_answered(f, s->probe_since)) {
 		s->probe_since = now;
 	} else if (now - s->probe_since >= h->cfg.dead_after_ns) {
 		dcpim_flow_fail(f, now, -ETIMEDOUT);

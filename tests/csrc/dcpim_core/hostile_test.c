@@ -394,6 +394,54 @@ static void forged__fin_far_ahead_ends_in_a_timeout(void)
 	SCENE_END();
 }
 
+/*
+ * Data forged past what was sent makes its receiver acknowledge what never was: not an answer that the sender waits
+ * for. It may want to send on (0), to have messages acknowledged (1), or credit for one more (2).
+ */
+static void forged__data_never_sent_ends_in_a_timeout(void)
+{
+	for (u32 i = 0; i < 3; i++) {
+		struct vhost_cfg cfg = scene_cfg();
+		struct dcpim_pkt p = { .type = i ? DCPIM_DATA_MSG : DCPIM_DATA };
+		struct vconn *c;
+
+		if (i == 2)
+			cfg.dcpim.rcvbuf = 4096;
+		start(305 + i, &cfg);
+		c = i ? scene_msgs(0, 1, 2, 3000, 0) : scene_stream(0, 1, 5000, 0);
+		c->side[0].plan.write_gap_ns = i == 1 ? 12 * MSEC : 0;
+		c->side[1].plan.stall_ns = i == 2 ? 12 * MSEC : 0;
+		scene_run(10 * MSEC);
+		TAP_CHECK(i ? c->side[0].msgs_sent == 1 : c->side[0].tx_done == 5000);
+		app.forged = true;
+		p.sport = from0[p.type].sport;
+		p.dport = from0[p.type].dport;
+		p.tag = from0[p.type].tag;
+		if (i) {
+			p.u.data_msg.size = 100;
+			for (p.u.data_msg.msg_id = 2; p.u.data_msg.msg_id < 5; p.u.data_msg.msg_id++)
+				vnet_inject_pkt(&net, 0, 1, &p, payload, 100);
+		} else {
+			p.u.data.offset = 5000;
+			p.u.data.ahead = 1000;
+			vnet_inject_pkt(&net, 0, 1, &p, payload, 1000);
+			c->side[0].plan.total += 100;
+			vapp_poke(&c->side[0]);
+		}
+		scene_run(5 * MSEC);
+		SCENE_OK();
+		TAP_CHECK(!c->side[0].error && (i == 2 || c->side[0].tx_done == 5100 || c->side[0].msgs_sent == 2));
+		scene_run(2 * cfg.dcpim.dead_after_ns);
+		SCENE_OK();
+		TAP_CHECK(c->side[0].error == -ETIMEDOUT);
+		vapp_close_all(&net, false);
+		scene_run(2 * cfg.dcpim.dead_after_ns);
+		vcheck_nothing_left(&net.hosts[0], true);
+		vcheck_nothing_left(&net.hosts[1], true);
+		SCENE_END();
+	}
+}
+
 static void forged__giant_demand(void)
 {
 	struct vhost_cfg cfg = scene_cfg();
@@ -692,6 +740,7 @@ int main(int argc, char **argv)
 		TAP_TEST(forged__token_beyond_written_data),
 		TAP_TEST(forged__fin_below_received_data),
 		TAP_TEST(forged__fin_far_ahead_ends_in_a_timeout),
+		TAP_TEST(forged__data_never_sent_ends_in_a_timeout),
 		TAP_TEST(forged__giant_demand),
 		TAP_TEST(forged__restart_needs_proof),
 		TAP_TEST(hazard__sack_count_255),
