@@ -656,13 +656,3 @@ bool vapp_done(struct vnet *net)
 			return false;
 	return true;
 }
-
-bool vapp_idle(struct vnet *net)
-{
-	struct vapp *app = vapp_of(net);
-
-	for (u32 i = 0; i < 2 * app->nconns; i++)
-		if (!vside_idle(&app->conns[i / 2]->side[i & 1]))
-			return false;
-	return true;
-}

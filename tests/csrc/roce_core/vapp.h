@@ -84,12 +84,11 @@ struct vop {
 	u32 number;		/* WRITE: of the cell's; READ: those below it are done before */
 	u32 msg;		/* which message to the peer's receives it is, ~0: none */
 	u32 marks[VTARGETS];	/* WRITEs to each target posted before */
-	u64 compare, swap, expect_old;
-	bool counter, undone, bad, retired;
+	u64 swap, expect_old;
+	bool counter, bad, retired;
 	u32 expect; /* status */
 	u32 far_life;
 	u32 new_key;
-	u64 posted_at;
 };
 
 struct vrecv {
@@ -139,10 +138,9 @@ struct vside {
 	u64 last_count; /* the newest value that a fetch-and-add of this side returned, and one */
 	bool empty;	/* the next message is to be empty */
 	struct vregion sink; /* for READ_WITH_INV */
-	u64 timer, next_post, next_recv, error_at;
+	u64 timer, next_post, next_recv;
 	u32 status, recv_status; /* first ones that were no success, of requests and of receives */
 	u32 established, disconnected, refused, unreachable, qp_errors;
-	int error;
 	bool died, destroyed_qp;
 };
 
@@ -208,7 +206,7 @@ struct vapp {
 	u32 cq_entries;
 	struct { void *p; bool recv; bool done; } *wrs;
 	u32 nwrs, wrs_cap;
-	u64 completions, flushes, bytes, reads, atomics, rnr_waits, strays;
+	u64 completions, flushes, bytes, reads, atomics, strays;
 	u32 serves;
 	bool allow_nomem;
 };
@@ -237,8 +235,6 @@ static inline struct vside *vside_peer(struct vside *s)
 
 /* Both ends are gone, and every connection has come to its end. */
 bool vapp_done(struct vnet *net);
-/* All planned requests are posted and complete. */
-bool vapp_idle(struct vnet *net);
 bool vside_idle(const struct vside *s);
 void vconn_close(struct vconn *c, u32 who);
 /* Takes down what is left of one end, now. */
@@ -257,8 +253,6 @@ void vapp_teardown(struct vhost *h);
 /* ---- vpost.c ---- */
 void vpost_sends(struct vside *s);
 void vpost_recvs(struct vside *s);
-/* Posts one planned request of an opcode now, out of the plan's order; false: not possible. */
-bool vpost_one(struct vside *s, u32 opcode);
 void vop_release(struct vop *op, bool scribble);
 void vrecv_release(struct vrecv *r);
 u64 vwr_new(struct vapp *app, void *p, bool recv);

@@ -221,14 +221,6 @@ static u32 wc_opcode(u32 opcode)
 	}
 }
 
-static void fail_side(struct vside *s, u32 status)
-{
-	if (s->status)
-		return;
-	s->status = status;
-	s->error_at = s->host->net->now;
-}
-
 static void send_done(struct vop *op, const struct rackwire_roce_wc *wc)
 {
 	struct vside *s = op->side;
@@ -264,7 +256,8 @@ static void send_done(struct vop *op, const struct rackwire_roce_wc *wc)
 				  wc->byte_len);
 	} else {
 		check_status(s, wc->status, op);
-		fail_side(s, wc->status);
+		if (!s->status)
+			s->status = wc->status;
 	}
 	retire(op, wc->status);
 }

@@ -188,7 +188,6 @@ static void on_cm(struct vhost *h, const struct roce_event *ev)
 		if (!s->conn->closing && !s->conn->on_purpose && !s->conn->may && !net->forged)
 			vnet_fail(net, "connection %u end %u: disconnected (%d), and nobody wanted it", s->conn->index, s->who,
 				  ev->error);
-		s->error = ev->error;
 		vside_closing(s);
 		break;
 	case RACKWIRE_ROCE_CM_TIMEWAIT_EXIT:

@@ -242,9 +242,9 @@ static bool build_atomic(struct vop *op, struct rackwire_roce_send_wr *wr, struc
 		return true;
 	}
 	op->expect_old = peer->cas_value;
-	op->compare = wr->compare_add = vchance(r, 700000) ? peer->cas_value : vrand(r);
+	wr->compare_add = vchance(r, 700000) ? peer->cas_value : vrand(r);
 	op->swap = wr->swap = vrand(r);
-	if (op->compare == peer->cas_value)
+	if (wr->compare_add == peer->cas_value)
 		peer->cas_value = op->swap;
 	wr->remote_addr = (uintptr_t)vext_ptr(peer->cas_ext);
 	wr->rkey = peer->cas_key;
@@ -538,8 +538,6 @@ static bool hand_over(struct vside *s, u32 first, const struct rackwire_roce_sen
 
 	vhost_touch(s->host);
 	for (u32 i = first; i < s->nops; i++)
-		s->ops[i]->posted_at = net->now;
-	for (u32 i = first; i < s->nops; i++)
 		if (s->ops[i]->flags & RACKWIRE_ROCE_SEND_INLINE && i - first < done)
 			vop_release(s->ops[i], true);
 	memset(sges, 0x5c, n * sizeof(sges[0])); /* read during the call only */
@@ -552,15 +550,6 @@ static bool hand_over(struct vside *s, u32 first, const struct rackwire_roce_sen
 	while (s->nops > first + (done < n ? done : 0))
 		unbuild(s);
 	return false;
-}
-
-bool vpost_one(struct vside *s, u32 opcode)
-{
-	struct rackwire_roce_sge sge[1][RACKWIRE_ROCE_MAX_SGE];
-	struct rackwire_roce_send_wr wr;
-	u32 first = s->nops;
-
-	return build(s, opcode, false, &wr, sge[0]) && hand_over(s, first, &wr, sge);
 }
 
 /* One that is under way will complete to the CQ. */
