@@ -74,7 +74,7 @@ struct roce_path vnet_path(const struct vnet *net, u32 local, u32 peer)
 
 static bool varies(enum roce_slab slab)
 {
-	return slab == ROCE_SLAB_TABLE || slab == ROCE_SLAB_RING || slab == ROCE_SLAB_CM;
+	return slab == ROCE_SLAB_TABLE || slab == ROCE_SLAB_RING;
 }
 
 static void *op_alloc(void *ctx, enum roce_slab slab, size_t size)
@@ -367,7 +367,7 @@ static void check_caps(struct vhost *h)
 	roce_dev_info(h->core, &info);
 
 	if (count[ROCE_SLAB_QP] > c->max_qps || count[ROCE_SLAB_MR] > c->max_mrs || count[ROCE_SLAB_PD] > c->max_pds ||
-	    count[ROCE_SLAB_CQ] > c->max_cqs || info.cm_ids > c->max_cm_ids ||
+	    count[ROCE_SLAB_CQ] > c->max_cqs || count[ROCE_SLAB_CM] > c->max_cm_ids ||
 	    info.half_open > c->max_half_open)
 		vnet_fail(h->net, "device %u allocates beyond its caps: %llu queue pairs, %llu regions, %u ids", h->index,
 			  (unsigned long long)count[ROCE_SLAB_QP], (unsigned long long)count[ROCE_SLAB_MR], info.cm_ids);
