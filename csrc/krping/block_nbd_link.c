@@ -15,6 +15,7 @@
 #define HEADER_STRIDE 64
 #define ANSWER_STRIDE 128
 #define SIGNAL_EVERY 8
+#define FEW 3 /* requests under way */
 #define RNR_TIMER 8 /* 0.16 ms [IBTA 9.7.5.2.8] */
 #define ACK_TIMEOUT 16 /* 0.27 s, so that a peer kept from its CPU for a second or two is not given up */
 #define RETRY_NS (100 * 1000000ull)
@@ -384,11 +385,21 @@ void nbd_link_submit(struct rackwire_krping_nbd *n, struct nbd_piece *p)
 	}
 }
 
+/*
+ * Data behind a request saves a round trip. Where many are under way that matters less
+ * than that all packets have one length, as the exporter's READs do, so that they travel
+ * in bursts.
+ */
+static bool eager_pays(const struct rackwire_krping_nbd *n, uint32_t length)
+{
+	return BLOCK_REQUEST_LEN + length <= n->info.mtu || n->link.depth - n->link.nfree <= FEW;
+}
+
 static void fill(struct rackwire_krping_nbd *n, struct nbd_piece *p, struct rackwire_roce_send_wr *wr,
 		 struct rackwire_roce_sge *sge)
 {
 	struct nbd_link *l = &n->link;
-	bool eager = p->op == BLOCK_WRITE && p->length <= l->eager;
+	bool eager = p->op == BLOCK_WRITE && p->length <= l->eager && eager_pays(n, p->length);
 	struct block_request r = {
 		.op = p->op, .flags = (uint8_t)(p->flags | (eager ? BLOCK_EAGER : 0)), .tag = p->tag,
 		.export = n->exports[p->export].remote, .offset = p->offset, .length = p->length,
