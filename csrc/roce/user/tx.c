@@ -374,10 +374,13 @@ static int send_singly(struct rackwire_roce_dev *dev, struct roce_tx_group *g, c
 
 static void defer(struct deferred *d, const struct roce_tx_group *g, int error)
 {
-	/* ENOBUFS is a full queue on the way out: a lost packet, as any other. */
-	if (error == ENOBUFS || error == ENOMEM || error == EMSGSIZE || error == EAGAIN)
+	/*
+	 * ENOBUFS is a full queue on the way out: a lost packet, as any other. ECONNREFUSED is somebody's ICMP, of which
+	 * the socket's errors tell more: whether it quotes a packet of ours, and to whom.
+	 */
+	if (error == ENOBUFS || error == ENOMEM || error == EMSGSIZE || error == EAGAIN || error == ECONNREFUSED)
 		return;
-	d->error = error == ECONNREFUSED ? ECONNREFUSED : EHOSTUNREACH;
+	d->error = EHOSTUNREACH;
 	d->path = g->path;
 }
 
