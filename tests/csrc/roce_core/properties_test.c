@@ -116,7 +116,8 @@ static void draw_cfg(struct world *w, struct vhost_cfg *c, u32 mtu)
 	d->ack_every = (u32)vrange(r, 1, roce_max(1, roce_min(64, d->window / mtu)));
 	d->max_burst = (u32)vrange_log(r, 1, 64);
 	d->cm_timeout_ns = roce_max(4 * w->rtt, vrange_log(r, MSEC, 100 * MSEC));
-	d->timewait_ns = vrange_log(r, USEC, SEC);
+	/* Longer than a duplicate may be on the way, where there are any. */
+	d->timewait_ns = (w->category == CLEAN ? 0 : 8 * w->rtt) + vrange_log(r, USEC, SEC);
 	if (vchance(r, 300000) || w->category == INCAST)
 		d->rate_bps = w->rate;
 	if (w->category == DYING && vchance(r, 500000))
