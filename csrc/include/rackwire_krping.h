@@ -26,6 +26,8 @@
 extern "C" {
 #endif
 
+#define RACKWIRE_KRPING_ABI_VERSION 1
+
 struct rackwire_krping_work;
 
 enum rackwire_krping_engine {
@@ -129,6 +131,9 @@ enum rackwire_krping_counter {
 	RACKWIRE_KRPING_RTX_PACKETS, RACKWIRE_KRPING_TIMEOUTS, RACKWIRE_KRPING_SEQ_NAKS, RACKWIRE_KRPING_RNR_NAKS, /* soft engine */
 	RACKWIRE_KRPING_COUNTERS
 };
+
+/* RACKWIRE_KRPING_ABI_VERSION of the library that is loaded. */
+uint32_t rackwire_krping_abi_version(void);
 
 size_t rackwire_krping_stats_length(void);
 

@@ -227,6 +227,11 @@ static void loop(struct rackwire_krping_work *w)
 
 /* ---- opening and closing ---- */
 
+uint32_t rackwire_krping_abi_version(void)
+{
+	return RACKWIRE_KRPING_ABI_VERSION;
+}
+
 size_t rackwire_krping_stats_length(void)
 {
 	return rackwire_stats_length(1, RACKWIRE_KRPING_COUNTERS, 1);
