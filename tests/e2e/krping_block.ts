@@ -2,6 +2,7 @@
 // An exporter and an NBD server as processes, and programs that use them.
 
 import assert from "node:assert/strict";
+import type { RunOptions } from "../helpers/cli.ts";
 import { ServerProcess } from "../helpers/server_process.ts";
 
 const HOST = "127.0.0.1";
@@ -24,10 +25,11 @@ export class Exporter extends ServerProcess {
   port = 0;
   exports: Ready["exports"] = [];
 
-  static async start(args: string[], port = 0): Promise<Exporter> {
+  static async start(args: string[], port = 0, options?: RunOptions): Promise<Exporter> {
     const process = new Exporter(
       // deno-fmt-ignore
       ["krping", "block", "export", "--addr", HOST, "--port", `${port}`, "--engine", "soft", "--json", ...args],
+      options,
     );
     ({ port: process.port, exports: process.exports } = await ready(process));
     return process;
@@ -42,10 +44,16 @@ export class NbdServer extends ServerProcess {
   exports: Ready["exports"] = [];
   socket = "";
 
-  static async start(exporter: Exporter, socket: string, args: string[] = []): Promise<NbdServer> {
+  static async start(
+    exporter: Exporter,
+    socket: string,
+    args: string[] = [],
+    options?: RunOptions,
+  ): Promise<NbdServer> {
     const process = new NbdServer(
       // deno-fmt-ignore
       ["krping", "block", "serve", exporter.target, "--unix", socket, "--engine", "soft", "--json", "--interval", "100ms", ...args],
+      options,
     );
     process.socket = socket;
     ({ exports: process.exports } = await ready(process));
