@@ -46,16 +46,20 @@ struct rackwire_krping_export_config {
 	uint32_t threads; /* doing the I/O; 0: 4 */
 	uint32_t depth;	  /* most requests of one connection under way; 0: 64 */
 	uint32_t flags;	  /* RACKWIRE_KRPING_ECN | _POLL | _NO_OFFLOAD */
-	uint64_t memory;  /* bytes for the data under way, all connections; 0: 256 MiB */
+	uint64_t memory;  /* bytes for the data under way, all connections; 0: 256 MiB. Receive buffers are besides: 1 MiB for each */
 	uint32_t mtu;
 	uint32_t reserved;
 };
 
-/* What becomes of requests under way when the link to the exporter is lost. */
+/*
+ * What becomes of requests under way when the link to the exporter is lost. Later ones wait for the next link, but
+ * fail once the exporter has been away for reconnect_ns, until it is back. In both modes an export fails for good
+ * when it comes back without what was acknowledged: as other data, as memory, or on a machine that was restarted
+ * before all of it was flushed.
+ */
 enum rackwire_krping_on_loss {
-	RACKWIRE_KRPING_LOSS_FAIL = 0,	 /* they fail with EIO; later ones wait for the next link, or fail after reconnect_ns */
-	RACKWIRE_KRPING_LOSS_REPLAY = 1, /* they are sent again on the next link, if the export is the same and still holds
-					  * what was acknowledged; else they fail */
+	RACKWIRE_KRPING_LOSS_FAIL = 0,	 /* they fail with EIO */
+	RACKWIRE_KRPING_LOSS_REPLAY = 1, /* they are sent again on the next link */
 };
 
 struct rackwire_krping_nbd_config {
@@ -74,7 +78,7 @@ struct rackwire_krping_nbd_config {
 	uint64_t reconnect_ns; /* how long to try to get the exporter back; 0: 30 s */
 	uint32_t max_clients; /* NBD connections; 0: 64 */
 	uint32_t mtu;
-	uint64_t memory;  /* bytes for the data under way; 0: 64 MiB */
+	uint64_t memory;  /* bytes for the data under way, 128 KiB or more for each client; 0: 64 MiB, 256 KiB for each */
 };
 #define RACKWIRE_KRPING_NBD_READ_ONLY 0x10000
 

@@ -3,6 +3,7 @@
 #include "block_export.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,6 +142,8 @@ static int loop(struct rackwire_krping_exporter *x, char *error, size_t length)
 		if (spin && ++rounds < LOOK_EVERY)
 			continue;
 		rounds = 0;
+		if (spin && !n)
+			sched_yield(); /* the peer may want this CPU */
 		if (spin || found < 0 || found & RDMA_WAIT_CM)
 			take_events(x);
 		now = rackwire_now_ns();

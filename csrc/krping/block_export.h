@@ -19,7 +19,7 @@
 #define EXPORT_BATCH 32
 #define EXPORT_CQ 65536
 #define EXPORT_TICK_NS 100000000ull
-#define EXPORT_PROBE_NS (5 * RACKWIRE_NS_PER_S) /* a link silent for so long is asked for a sign of life */
+#define EXPORT_SILENCE_NS (15 * RACKWIRE_NS_PER_S) /* of a link with nothing under way, then it is given up */
 #define EXPORT_ACCEPT_NS (10 * RACKWIRE_NS_PER_S)
 
 struct export_link;
@@ -50,14 +50,11 @@ struct export_link {
 	struct rdma_qp *qp;
 	uint32_t index, gen;
 	uint8_t state;
-	bool probing;
 	uint32_t depth, eager, slots; /* slots: 2 * depth requests */
 	uint32_t jobs, under_way;
 	uint64_t heard_at, deadline;
 	uint8_t client[BLOCK_ID];
 	uint8_t responder_resources, initiator_depth;
-	uint64_t peer_addr; /* of its last request, for probes */
-	uint32_t peer_rkey;
 	uint32_t message_bytes;
 	uint8_t *memory;
 	uint64_t memory_bytes;
@@ -107,7 +104,7 @@ void link_bury(struct rackwire_krping_exporter *x);
 void link_tick(struct export_link *l, uint64_t now);
 struct export_link *link_of(struct rackwire_krping_exporter *x, uint64_t wr_id);
 
-enum link_tag { LINK_TAG_RECV, LINK_TAG_READ, LINK_TAG_ANSWER, LINK_TAG_PROBE };
+enum link_tag { LINK_TAG_RECV, LINK_TAG_READ, LINK_TAG_ANSWER };
 static inline uint64_t link_wr_id(const struct export_link *l, enum link_tag tag, uint32_t index)
 {
 	return (uint64_t)l->gen << 32 | l->index << 24 | (uint32_t)tag << 16 | index;

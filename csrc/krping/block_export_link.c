@@ -250,6 +250,7 @@ void link_request(struct rackwire_krping_exporter *x, const struct rdma_event *e
 {
 	struct block_hello hello;
 	struct export_link *l;
+	uint32_t most;
 
 	if (!block_hello_decode(event->private_data, event->private_data_len, &hello) ||
 	    hello.version != BLOCK_VERSION || !hello.depth) {
@@ -265,8 +266,9 @@ void link_request(struct rackwire_krping_exporter *x, const struct rdma_event *e
 	l->depth = min32(hello.depth, x->config.depth);
 	l->slots = 2 * l->depth;
 	l->eager = min32(min32(hello.eager, BLOCK_MAX_EAGER), EXPORT_LINK_BYTES / l->slots) & ~7u;
-	l->responder_resources = (uint8_t)min32(event->responder_resources, x->info.max_rd_atomic);
-	l->initiator_depth = (uint8_t)min32(event->initiator_depth, x->info.max_rd_atomic);
+	most = min32(x->info.max_rd_atomic, RACKWIRE_ROCE_MAX_RD_ATOMIC);
+	l->responder_resources = (uint8_t)min32(event->responder_resources, most);
+	l->initiator_depth = (uint8_t)min32(event->initiator_depth, most);
 	memcpy(l->client, hello.client, BLOCK_ID);
 	l->deadline = rackwire_now_ns() + EXPORT_ACCEPT_NS;
 	if (x->cq_used + cq_needs(l) > x->cq_size) {
@@ -340,22 +342,15 @@ void link_bury(struct rackwire_krping_exporter *x)
 	request_feed(x);
 }
 
-/* An RDMA WRITE of no bytes reaches no memory; its acknowledgement shows that the peer lives. */
-static void probe(struct export_link *l)
-{
-	struct rackwire_roce_send_wr *wr = link_wr(l, LINK_TAG_PROBE, 0, NULL, 0, 0);
-
-	wr->opcode = RACKWIRE_ROCE_WR_RDMA_WRITE;
-	wr->remote_addr = l->peer_addr;
-	wr->rkey = l->peer_rkey;
-	l->probing = true;
-	link_post(l);
-}
-
 void link_tick(struct export_link *l, uint64_t now)
 {
-	if ((l->state == LINK_ACCEPTED || l->state == LINK_HELD) && now > l->deadline)
+	bool late = l->state != LINK_READY && now > l->deadline;
+	/* An NBD server that has nothing to ask asks whether we are there. */
+	bool silent = l->state == LINK_READY && !l->under_way && now > l->heard_at + EXPORT_SILENCE_NS;
+
+	if (late || silent) {
+		if (silent)
+			export_count(l->exporter, RACKWIRE_KRPING_BLOCK_LINK_LOSSES, 1);
 		link_kill(l);
-	else if (l->state == LINK_READY && !l->probing && l->peer_rkey && now > l->heard_at + EXPORT_PROBE_NS)
-		probe(l);
+	}
 }

@@ -208,8 +208,6 @@ static void start(struct export_request *q, uint32_t length)
 	switch (q->r.op) {
 	case BLOCK_READ:
 	case BLOCK_WRITE:
-		l->peer_addr = q->r.addr;
-		l->peer_rkey = q->r.rkey;
 		move(q);
 		break;
 	case BLOCK_ABOUT:
@@ -240,9 +238,6 @@ void request_complete(struct export_link *l, const struct rackwire_roce_wc *wc)
 		request_release(q);
 		if (link_receive(l, q->index, 1))
 			link_kill(l);
-		break;
-	case LINK_TAG_PROBE:
-		l->probing = false;
 		break;
 	}
 }

@@ -2,6 +2,7 @@
 /* The NBD server: opening, running, closing. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -182,8 +183,11 @@ static int loop(struct rackwire_krping_nbd *n, char *error, size_t length)
 		if (n->ready || n->fed)
 			run_ready(n);
 		nbd_link_pump(n);
-		if (found & RDMA_WAIT_CM || (spin && !(++round & 63)))
+		if (found & RDMA_WAIT_CM || (spin && !(++round & 63))) {
 			take_events(n);
+			if (spin && !taken)
+				sched_yield(); /* the exporter may want this CPU */
+		}
 		if (n->dead)
 			bury(n);
 		now = rackwire_now_ns();

@@ -176,7 +176,9 @@ static int start(struct rackwire_krping_nbd *n)
 					      .access = RACKWIRE_ROCE_REMOTE_READ | RACKWIRE_ROCE_REMOTE_WRITE };
 	struct rackwire_roce_conn_param param = {
 		.private_data = bytes, .private_data_len = sizeof(bytes),
-		.responder_resources = (uint8_t)n->info.max_rd_atomic, .initiator_depth = 1,
+		.responder_resources = (uint8_t)(n->info.max_rd_atomic < RACKWIRE_ROCE_MAX_RD_ATOMIC ?
+							 n->info.max_rd_atomic : RACKWIRE_ROCE_MAX_RD_ATOMIC),
+		.initiator_depth = 1,
 		.retry_count = 7, .rnr_retry_count = 7, .min_rnr_timer = RNR_TIMER,
 	};
 	uint64_t timeout = l->known && n->config.timeout_ns > PREPARE_NS ? PREPARE_NS : n->config.timeout_ns;
