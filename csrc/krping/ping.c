@@ -133,6 +133,7 @@ static int key_check(struct krping_conn *c, const struct rackwire_roce_wc *wc)
 
 	if (wc->flags & RACKWIRE_ROCE_WC_WITH_INV && wc->ex == b->key) {
 		b->bound = false;
+		b->fresh = true; /* whether asked to or not, this server takes keys */
 		return 0;
 	}
 	if (c->flags & RACKWIRE_KRPING_SERVER_INV && !c->classic)
