@@ -80,7 +80,6 @@ enum block_status {
 	BLOCK_ENOSPC = 28,
 	BLOCK_EOVERFLOW = 75,
 	BLOCK_ENOTSUP = 95,
-	BLOCK_ESHUTDOWN = 108,
 };
 
 struct block_reply {
