@@ -87,10 +87,12 @@ static void connect_request(struct vhost *h, const struct roce_event *ev)
 		return;
 	}
 	roce_cm_ports(ev->id, &local, &peer);
-	if (local != VPORT || peer != 20000 + c->index || vnet_index(net, roce_cm_path(ev->id)->local) != h->index ||
-	    vnet_index(net, roce_cm_path(ev->id)->peer) != c->side[0].host->index)
+	if (!net->forged &&
+	    (local != VPORT || peer != 20000 + c->index || vnet_index(net, roce_cm_path(ev->id)->local) != h->index ||
+	     vnet_index(net, roce_cm_path(ev->id)->peer) != c->side[0].host->index))
 		vnet_fail(net, "connection %u: requested from port %u to %u, or other addresses", c->index, peer, local);
-	if (ev->responder_resources != c->param[0].initiator_depth || ev->initiator_depth != c->param[0].responder_resources)
+	if (!net->forged && (ev->responder_resources != c->param[0].initiator_depth ||
+			     ev->initiator_depth != c->param[0].responder_resources))
 		vnet_fail(net, "connection %u: the request offers depths %u and %u, not %u and %u", c->index,
 			  ev->responder_resources, ev->initiator_depth, c->param[0].initiator_depth,
 			  c->param[0].responder_resources);
