@@ -56,8 +56,6 @@ const LINES_BYTES = 64 * 1024;
 
 /** krping's options that both roles take. */
 export interface KrpingOptions extends KrpingEngineOptions {
-  /** Compare what arrives, byte for byte. */
-  validate?: boolean;
   /** Keep a line for each ping; see `KrpingRun.lines()`. */
   verbose?: boolean;
   /** The server's go-ahead invalidates the client's key. */
@@ -91,6 +89,8 @@ export interface KrpingServerOptions extends KrpingOptions {
 
 export interface KrpingClientOptions extends KrpingOptions {
   test?: KrpingTest;
+  /** Compare what comes back, byte for byte. For pings and alat. */
+  validate?: boolean;
   peer: Address;
   port: number;
   /** Source address; by the route unless given. */
@@ -455,6 +455,9 @@ export function startKrping(options: KrpingClientOptions): Promise<KrpingRun> {
   if (test === "alat" && op !== "fadd" && op !== "cswap") {
     throw refuse(`${op} is no atomic`, "fadd and cswap are");
   }
+  if (options.validate && test !== "ping" && test !== "alat") {
+    throw refuse(`${test} brings nothing back to compare`, "leave validate out");
+  }
   if (classic && test !== "ping") {
     throw refuse(`${test} needs a rackwire server that is told so`, "leave classic out, or run a ping");
   }
@@ -463,7 +466,8 @@ export function startKrping(options: KrpingClientOptions): Promise<KrpingRun> {
     address: addressText(peer),
     port,
     local: local === undefined ? "" : addressText(local),
-    flags: flagsOf(options) | (options.duplex ? FLAGS.duplex : 0) | (classic ? FLAGS.classic : 0),
+    flags: flagsOf(options) | (options.validate ? FLAGS.validate : 0) | (options.duplex ? FLAGS.duplex : 0) |
+      (classic ? FLAGS.classic : 0),
     length: size,
     op: OPS[op],
     tos: options.tos ?? 0,

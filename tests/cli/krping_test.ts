@@ -108,7 +108,7 @@ Deno.test("client: what is not given has its default", async () => {
 Deno.test("client: every option arrives where it belongs", async () => {
   const args = [
     ...["client", TARGET, "--count", "7", "--size", "4KiB", "--duration", "2s", "--warmup", "3"],
-    ...["--parallel", "2", "--tos", "8", "--timeout", "1s", "--retries", "5", "--validate", "--verbose"],
+    ...["--parallel", "2", "--tos", "8", "--timeout", "1s", "--retries", "5", "--verbose"],
     ...["--server-inv", "--read-inv", "--local-dma-lkey", "--mem-mode", "reg", "--bw", "--op", "read"],
     ...[
       "--duplex",
@@ -134,7 +134,6 @@ Deno.test("client: every option arrives where it belongs", async () => {
     poll: true,
     ecn: true,
     offload: false,
-    validate: true,
     verbose: true,
     serverInv: true,
     readInv: true,
@@ -281,6 +280,7 @@ Deno.test("bad input: one line that says what is wrong, and status 2", async () 
       [["client", TARGET, "--txdepth", "0", "--bw"], /from 1 to 8192/],
       [["client", TARGET, "--txdepth", "4"], /--bw alone/],
       [["client", TARGET, "--op", "read"], /--bw and --alat/],
+      [["client", TARGET, "--bw", "--validate"], /--validate is for pings/],
       [["client", TARGET, "--tos", "256"], /0 to 255/],
       [["client", TARGET, "--mem-mode", "mw"], /Allowed choices are dma, reg/],
       [["server", "--port", "65536"], /0 to 65535/],

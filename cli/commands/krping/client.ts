@@ -313,6 +313,7 @@ export function registerClient(krping: Command, context: Context): void {
       "repeat what is not acknowledged so often, 0 to 7 (default: 7)",
       parseCount(0, 7),
     )
+    .option("--validate", "compare what comes back, byte for byte; for pings and --alat")
     .option("--classic", "say nothing of ourselves to the server, as rping does; only for pings")
     .optionsGroup("Benchmark:")
     .addOption(new Option("--wlat", "WRITE latency: both ends watch their memory").conflicts(other("wlat")))
@@ -357,9 +358,13 @@ export function registerClient(krping: Command, context: Context): void {
       if (options.interval && test !== "ping") {
         throw refuse("--interval is for pings", "leave it out");
       }
+      if (options.validate && test !== "ping" && test !== "alat") {
+        throw refuse("--validate is for pings and --alat", "leave it out");
+      }
       const timed = options.count === undefined || options.duration !== undefined;
       await runClient(context, signal, target, {
         ...krpingOptions(options),
+        validate: options.validate,
         test,
         peer: await resolveHost(target.host),
         port: target.port,
@@ -392,6 +397,7 @@ type BenchmarkFlags = {
   tos?: number;
   timeout?: number;
   retries?: number;
+  validate?: true;
   classic?: true;
   wlat?: true;
   rlat?: true;

@@ -58,7 +58,6 @@ export function engineOptions({ engine, mtu, poll, ecn, offload }: EngineFlags):
 
 /** What withKrpingGroup() parses to. */
 export type KrpingFlags = {
-  validate?: true;
   verbose?: true;
   serverInv?: true;
   readInv?: true;
@@ -76,7 +75,6 @@ export function withKrpingGroup<
   (command as unknown as Command)
     .option("--pin <cpu>", "run on this CPU", parseCount(0, 1023))
     .optionsGroup("Ping:")
-    .option("--validate", "compare what comes back, byte for byte")
     .option("--verbose", "print the data of every ping")
     .option("--server-inv", "the server's go-ahead invalidates the client's key")
     .option("--read-inv", "the server's READ invalidates its own key")
@@ -89,7 +87,7 @@ export function withKrpingGroup<
 }
 
 export function krpingOptions(options: EngineFlags & KrpingFlags): KrpingOptions {
-  const { validate, verbose, serverInv, readInv, localDmaLkey, memMode, pin } = options;
+  const { verbose, serverInv, readInv, localDmaLkey, memMode, pin } = options;
   return {
     ...engineOptions(options),
     validate,

@@ -78,16 +78,6 @@ function summaryText({ counters }: KrpingResult, ranNs: number, context: Context
       ["WRITEs", each("write")],
       ["READs", each("read")],
       ...(counters.atomic_msgs > 0 ? [["atomics", whole(counters.atomic_msgs)] as const] : []),
-      ...(counters.verified_bytes + counters.corrupt_bytes > 0
-        ? [
-          [
-            "compared",
-            counters.corrupt_bytes > 0
-              ? style.red(`${formatBytes(counters.corrupt_bytes)} WRONG`)
-              : formatBytes(counters.verified_bytes),
-          ] as const,
-        ]
-        : []),
       ["packets sent again", whole(counters.rtx_packets)],
     ], style)
   }`;
