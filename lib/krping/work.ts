@@ -344,7 +344,7 @@ type ConfigFields = Parameters<typeof krpingConfigStruct.encode>[0];
 function flagsOf(options: KrpingOptions): number {
   let flags = 0;
   for (
-    const name of ["validate", "verbose", "serverInv", "readInv", "localDmaLkey", "poll", "ecn"] as const
+    const name of ["verbose", "serverInv", "readInv", "localDmaLkey", "poll", "ecn"] as const
   ) {
     if (options[name]) flags |= FLAGS[name];
   }

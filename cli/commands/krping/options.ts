@@ -90,7 +90,6 @@ export function krpingOptions(options: EngineFlags & KrpingFlags): KrpingOptions
   const { verbose, serverInv, readInv, localDmaLkey, memMode, pin } = options;
   return {
     ...engineOptions(options),
-    validate,
     verbose,
     serverInv,
     readInv,

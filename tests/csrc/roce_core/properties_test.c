@@ -129,7 +129,7 @@ static void draw_cfg(struct world *w, struct vhost_cfg *c, u32 mtu)
 	c->clock_offset_ns = (s64)vrange(r, 0, 1ull << 48) - (1ll << 47);
 	c->clock_ppm = (s32)vrange(r, 0, 400) - 200;
 	if (w->category == INCAST) {
-		c->port_queue = (u32)vrange(r, 8, 64) * (mtu + 100);
+		c->port_queue = (u32)vrange_log(r, 1, 32) * (mtu + 100);
 		if (vchance(r, 700000)) {
 			c->ecn_low = c->port_queue / 8;
 			c->ecn_high = c->port_queue / 2;
