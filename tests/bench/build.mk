@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # What the benchmark compares dcPIM with, and what holds many connections open.
 BENCH_PROGRAMS := build/bench/pingpong build/bench/messages build/bench/idle
-bench: $(BENCH_PROGRAMS)
+bench: $(BENCH_PROGRAMS) build/tests/fixtures/krping_try vm-kernels
 # Tests look at the packets of idle connections, too.
 TEST_FIXTURES += build/bench/idle
 build/bench/pingpong build/bench/messages: build/bench/%: build/obj/tests/bench/%.o

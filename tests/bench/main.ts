@@ -14,6 +14,7 @@ import { lacking } from "../helpers/needs.ts";
 import { hold, type Outcome, QUIET_CPUS, type Verdict } from "./contest.ts";
 import { contests, type Places } from "./contests.ts";
 import { krpingContests } from "./krping_contests.ts";
+import { guestContests, KrpingGuest, withoutGuest } from "./krping_guest.ts";
 import { loopback, veth } from "./place.ts";
 
 const OUT = "build/bench/results.json";
@@ -114,13 +115,20 @@ async function main(): Promise<number> {
   if (withoutNamespaces !== undefined) {
     console.error(`only loopback is measured, for a veth pair: ${withoutNamespaces}`);
   }
+  const noGuest = withoutGuest();
+  if (noGuest !== undefined) console.error(`nothing is measured in a guest: ${noGuest}`);
+  await using guest = new KrpingGuest();
   const here = loopback();
   using between = withoutNamespaces === undefined ? veth("veth", { offloads: true }) : undefined;
   using plain = withoutNamespaces === undefined ? veth("veth, offloads off", { offloads: false }) : undefined;
   const places: Places = { loopback: here, veth: between, vethPlain: plain };
 
   const timing = options.quick ? { seconds: 1, warmup: 0.2 } : { seconds: 2, warmup: 0.5 };
-  const every = [...contests(places, timing, options.quick ? 4 : 20), ...krpingContests(here, timing)];
+  const every = [
+    ...contests(places, timing, options.quick ? 4 : 20),
+    ...krpingContests(here, timing),
+    ...(noGuest === undefined ? guestContests(guest, timing) : []),
+  ];
   const wanted = every.filter(({ name }) =>
     options.only.length === 0 || options.only.some((part) => name.includes(part))
   );
