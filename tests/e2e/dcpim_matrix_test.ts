@@ -200,8 +200,9 @@ for (const engine of ENGINES) {
         const star = net.star([server, ...clients], { rate: "400mbit", queue: 100_000, offloads: false });
         const address = star.ends[0]!.v4;
         const serving = await startServer(server, address, engine, [...options]);
+        // Of a switch that drops half of all, a slow machine's request to connect may be dropped often.
         const start = (verb: "stream" | "message", from: Host, own: string[]) =>
-          startClient(from, verb, address, engine, [...own, ...options]);
+          startClient(from, verb, address, engine, [...own, ...options, "--connect-timeout", "30s"]);
         const bytes = 8 * MIB;
         const reports = await Promise.all(
           clients.map((client) => streamWhole(start("stream", client, ["--bytes", `${bytes}`]), bytes)),
