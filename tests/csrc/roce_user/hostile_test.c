@@ -213,11 +213,10 @@ static void hostile__no_loops(void)
 	length = make_ack_from(packet, STRANGER, test_udp_port() + 1, qpn, 0);
 	for (i = 0; i < 50; i++) {
 		TAP_CHECK(sendto(fd, packet, length, 0, (struct sockaddr *)&to, sizeof(to)) == (ssize_t)length);
-		usleep(500);
+		/* One at a time: a unix socket holds few, and the rest would be lost like any packet. */
+		EVENTUALLY(stats_of(wide).rx_unknown_qp == (uint64_t)i + 1);
 	}
-	EVENTUALLY(stats_of(specific).forwarded == 50);
-	EVENTUALLY(stats_of(wide).rx_unknown_qp == 50);
-	TAP_CHECK(!stats_of(wide).forwarded);
+	TAP_CHECK(stats_of(specific).forwarded == 50 && !stats_of(wide).forwarded);
 	/* A slot that nobody has: whoever gets it keeps it. */
 	length = make_ack_from(packet, STRANGER, test_udp_port() + 1, 0xf00001, 0);
 	unknown = stats_of(specific).rx_unknown_qp;
