@@ -151,15 +151,18 @@ async function check(t: Deno.TestContext, lan: Lan, guest: Guest): Promise<void>
       using loss = lan.lossy(0.01);
       const server = await sanitized.serve(family);
       const wanted = LONG ? 100 : 10;
-      for (let run = 0; loss.lost() < wanted && run < 50; run++) {
-        const size = SIZES[run % SIZES.length]!;
+      let runs = 0, bytes = 0;
+      for (; loss.lost() < wanted && runs < 50; runs++) {
+        const size = SIZES[runs % SIZES.length]!;
         await pingThem(family, size, 10);
         const { status, out, err } = await pingUs(family, size, 10);
         assert.equal(status, 0, `size ${size}: ${out}${err}`);
+        bytes += size * 10;
       }
       assert.ok(loss.lost() >= wanted, `${loss.lost()} packets lost`);
       const { counters } = await served(server);
-      assert.equal(counters.failed, 0);
+      // Some may count as failed: an rping that leaves does not repeat a farewell that was lost.
+      assert.deepEqual([counters.opened, counters.read_bytes, counters.write_bytes], [runs, bytes, bytes]);
     });
   }
 
