@@ -67,14 +67,9 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const TROUBLE = new RegExp(
   [
     ...["\\bBUG: ", "\\bOops\\b", "\\bWARNING: (?!Unprivileged eBPF)", "Kernel panic", "Call Trace:"],
-    ...[
-      "general protection fault(?! ip:)",
-      "[Uu]nable to handle",
-      "KASAN:",
-      "KCSAN:",
-      "UBSAN:",
-      "refcount_t:",
-    ],
+    // With an address, that is a program's.
+    ...["general protection fault(?! ip:)", "[Uu]nable to handle", "refcount_t:"],
+    ...["KASAN:", "KCSAN:", "UBSAN:"],
     ...["INFO: task .* blocked", "INFO: rcu_", "detected stalls", "lockup", "kmemleak:.*suspected"],
     ...["unregister_netdevice: waiting", "DMA-API:", "INFO: (?:possible|inconsistent)"],
   ].join("|"),

@@ -99,10 +99,7 @@ export function pings(out: string): number[] {
   return [...out.matchAll(/ping data: rdma-ping-(\d+): /g)].map(([, number]) => Number(number));
 }
 
-export type Perftest =
-  | ["ib_send_bw", "ib_send_lat", "ib_write_bw", "ib_write_lat", "ib_read_bw", "ib_read_lat"][number]
-  | "ib_atomic_bw"
-  | "ib_atomic_lat";
+export type Perftest = `ib_${"send" | "write" | "read" | "atomic"}_${"bw" | "lat"}`;
 
 /** Starts the server of a perftest program; it listens when this returns. Both sides need the same arguments. */
 export async function perftestServer(
