@@ -84,7 +84,7 @@ static void take_sockets(struct rackwire_krping_nbd *n)
 		if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			c->readable = true;
 		if (events[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-			c->writable = true;
+			nbd_client_writable(c, true);
 		nbd_client_ready(c);
 	}
 }

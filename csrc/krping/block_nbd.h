@@ -202,6 +202,7 @@ void nbd_link_pump(struct rackwire_krping_nbd *n);
 int nbd_client_open(struct rackwire_krping_nbd *n, int fd);
 void nbd_client_close(struct nbd_client *c);
 void nbd_client_ready(struct nbd_client *c); /* something may be done for it */
+void nbd_client_writable(struct nbd_client *c, bool writable); /* or its socket is full */
 /* Read, begin, send: a fair share of what there is to do. */
 void nbd_client_run(struct nbd_client *c);
 void nbd_client_tick(struct nbd_client *c, uint64_t now);

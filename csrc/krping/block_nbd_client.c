@@ -14,6 +14,7 @@
 
 #define READS_PER_TURN 16
 #define IOVS 64
+#define NBD_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
 
 /* ---- memory ---- */
 
@@ -67,9 +68,23 @@ void nbd_client_ready(struct nbd_client *c)
 	n->ready_last = &c->next_ready;
 }
 
+/*
+ * A socket becomes writable, and a Unix one says so, whenever the client takes something out of it: nobody is to be
+ * woken by that but who has more to send.
+ */
+void nbd_client_writable(struct nbd_client *c, bool writable)
+{
+	struct epoll_event event = { .events = NBD_EVENTS | (writable ? 0 : EPOLLOUT), .data.ptr = c };
+
+	if (c->writable == writable)
+		return;
+	c->writable = writable;
+	epoll_ctl(c->nbd->epoll, EPOLL_CTL_MOD, c->fd, &event);
+}
+
 int nbd_client_open(struct rackwire_krping_nbd *n, int fd)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+	struct epoll_event event = { .events = NBD_EVENTS };
 	struct nbd_client *c = calloc(1, sizeof(*c));
 	int one = 1;
 
@@ -177,7 +192,7 @@ static void send_some(struct nbd_client *c)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-			c->writable = false;
+			nbd_client_writable(c, false);
 		} else if (n < 0) {
 			nbd_client_close(c);
 		} else {
