@@ -171,7 +171,7 @@ static void add_small(struct rackwire_roce_dev *dev, struct roce_tx_group *g, co
 	remember(tx, packet, bytes);
 	tx->nstaged += bytes;
 	if (g->lone_ack && bytes > ACK_BYTES) {
-		/* Segments may become shorter, not longer: the ACK travels behind this packet. */
+		/* The ACK travels behind this packet, as behind a large one. */
 		memcpy(ack, packet - ACK_BYTES, ACK_BYTES);
 		memmove(packet - ACK_BYTES, packet, bytes - ROCE_ICRC_LEN);
 		packet -= ACK_BYTES;
@@ -189,14 +189,19 @@ static void add_small(struct rackwire_roce_dev *dev, struct roce_tx_group *g, co
 	g->lone_ack = !g->packets && packet[0] == ROCE_ACK && bytes == ACK_BYTES;
 }
 
-static void add_large(struct rackwire_roce_dev *dev, struct roce_tx_group *g, const struct roce_txpkt *pkt)
+static void add_large(struct rackwire_roce_dev *dev, struct roce_tx_group *g, const struct roce_txpkt *pkt, u32 bytes)
 {
 	struct roce_tx *tx = &dev->tx;
 	u8 *tail = pkt->hdr + pkt->hdr_len;
 	u32 len = pkt->hdr_len + pkt->payload_len + pkt->pad, crc, i;
+	bool swap = g->lone_ack;
 
+	if (swap) {
+		tx->niov = g->first_iov;
+		g->niov = 0;
+	}
 	remember(tx, pkt->hdr, ROCE_BTH_LEN);
-	crc = roce_icrc_begin(&g->flow, dev->crc32, (u16)g->packets, pkt->hdr, len);
+	crc = roce_icrc_begin(&g->flow, dev->crc32, swap ? 0 : (u16)g->packets, pkt->hdr, len);
 	crc = dev->crc32(crc, pkt->hdr + ROCE_BTH_LEN, pkt->hdr_len - ROCE_BTH_LEN);
 	add_piece(tx, g, pkt->hdr, pkt->hdr_len);
 	for (i = 0; i < pkt->nfrags; i++) {
@@ -207,9 +212,18 @@ static void add_large(struct rackwire_roce_dev *dev, struct roce_tx_group *g, co
 	if (pkt->pad)
 		crc = dev->crc32(crc, tail, pkt->pad);
 	roce_icrc_put(tail + pkt->pad, crc);
-	add_piece(tx, g, tail, pkt->pad + ROCE_ICRC_LEN);
+	tail += pkt->pad + ROCE_ICRC_LEN;
 	tx->nstaged += pkt->hdr_len + pkt->pad + ROCE_ICRC_LEN;
-	g->lone_ack = false;
+	if (swap) {
+		memcpy(tail, pkt->hdr - ACK_BYTES, ACK_BYTES);
+		put_icrc(dev, g, 1, tail, ACK_BYTES - ROCE_ICRC_LEN);
+		tx->nstaged += ACK_BYTES;
+		tail += ACK_BYTES;
+		g->segment = bytes;
+		g->closed = true;
+		g->lone_ack = false;
+	}
+	add_piece(tx, g, pkt->hdr + pkt->hdr_len, (u32)(tail - pkt->hdr) - pkt->hdr_len);
 }
 
 static void add_packet(struct rackwire_roce_dev *dev, const struct roce_txpkt *pkt)
@@ -220,14 +234,14 @@ static void add_packet(struct rackwire_roce_dev *dev, const struct roce_txpkt *p
 	struct roce_tx_group *g = tx->ngroups ? &tx->groups[tx->ngroups - 1] : NULL;
 
 	if (!g || !group_fits(g, pkt) || g->bytes + bytes > ROCE_GSO_BYTES ||
-	    (bytes > g->segment && !(g->lone_ack && small)))
+	    (bytes > g->segment && !g->lone_ack))
 		g = group_new(dev, pkt, bytes);
 	if (!g)
 		return;
 	if (small)
 		add_small(dev, g, pkt, bytes);
 	else
-		add_large(dev, g, pkt);
+		add_large(dev, g, pkt, bytes);
 	g->packets++;
 	g->bytes += bytes;
 	if (bytes < g->segment)
