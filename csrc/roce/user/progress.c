@@ -6,7 +6,7 @@
  * completion queue is armed, since who arms is about to sleep elsewhere.
  *
  * The thread is parked without a timer only while an application thread sleeps
- * in the driver's seat, which is left with a glance at the parking lot. Otherwise
+ * in the driver's seat and for long, which is left with a glance at the parking lot. Otherwise
  * it looks every RACKWIRE_ROCE_IDLE_NS, or sleeps on the socket as the driver.
  */
 #include <poll.h>
@@ -353,13 +353,16 @@ static void *thread_main(void *arg)
 {
 	struct rackwire_roce_dev *dev = arg;
 	int none = -1;
-	u64 now;
+	u64 now, seen = 0;
 
 	pthread_setname_np(pthread_self(), "roce");
 	roce_lock(dev);
 	while (!dev->stopping) {
 		now = rackwire_now_ns();
-		if (dev->app_sleeps) {
+		if (dev->app_sleeps && dev->app_at != seen) {
+			seen = dev->app_at; /* who comes and goes would have to call us each time */
+			nap(dev, now + RACKWIRE_ROCE_IDLE_NS);
+		} else if (dev->app_sleeps) {
 			dev->thread_parked = true;
 			pthread_cond_wait(&dev->thread_cond, &dev->lock);
 			dev->thread_parked = false;
