@@ -33,14 +33,19 @@ struct roce_rx_peer {
 	u8 peer[16], local[16];
 	u32 scope;
 	u16 sport;
-	u16 last_id; /* IPv4 identification of its last packet, */
-	u64 at;	     /*  and when that came */
-	u8 style;    /* enum roce_id_style */
-	u8 sure;     /* packets in a row that kept to it */
-	u8 strange;  /* packets in a row that did not, though their ICRC can be right */
 	u16 mtu;     /* payload that fits the way to it; 0: not looked for yet */
 	bool used;
 	struct roce_flow flow;
+};
+
+/* How the IPv4 identifications from one address to another go: Linux has one counter for all ports between them. */
+struct roce_rx_ids {
+	u8 peer[4], local[4];
+	u64 at;	     /* when the last packet came, */
+	u16 last_id; /*  and its identification */
+	u8 style;    /* enum roce_id_style */
+	u8 sure;     /* packets in a row that kept to it */
+	u8 strange;  /* packets in a row that did not, though their ICRC can be right */
 };
 
 struct roce_rx {
@@ -53,6 +58,7 @@ struct roce_rx {
 	u64 at;	    /* time of the last ones */
 	struct roce_solve_cache solve;
 	struct roce_rx_peer peers[ROCE_RX_PEERS];
+	struct roce_rx_ids ids[ROCE_RX_PEERS];
 };
 
 /* ---- sending: tx.c ---- */

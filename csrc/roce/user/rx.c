@@ -123,8 +123,21 @@ static struct roce_rx_peer *find_peer(struct rackwire_roce_dev *dev, const struc
 	return p;
 }
 
+static struct roce_rx_ids *find_ids(struct rackwire_roce_dev *dev, const struct roce_rx_peer *peer)
+{
+	u64 hash = ((u64)roce_get32(peer->peer + 12) << 32 | roce_get32(peer->local + 12)) * 0x9e3779b97f4a7c15ULL;
+	struct roce_rx_ids *p = &dev->rx.ids[hash >> 56 & (ROCE_RX_PEERS - 1)];
+
+	if (memcmp(p->peer, peer->peer + 12, 4) || memcmp(p->local, peer->local + 12, 4)) {
+		*p = (struct roce_rx_ids){ .style = STYLE_UNKNOWN };
+		memcpy(p->peer, peer->peer + 12, 4);
+		memcpy(p->local, peer->local + 12, 4);
+	}
+	return p;
+}
+
 /* Is this an identification that this sender would use? Learns from it. */
-static bool plausible_id(const struct rackwire_roce_dev *dev, struct roce_rx_peer *p, u16 id)
+static bool plausible_id(const struct rackwire_roce_dev *dev, struct roce_rx_ids *p, u16 id)
 {
 	u16 step = (u16)(id - p->last_id);
 	bool small = id < SMALL_IDS, counts = step && step < COUNTER_STEP;
@@ -156,7 +169,7 @@ static bool right_icrc(struct rackwire_roce_dev *dev, struct roce_rx_peer *p, co
 	if (len < PACKET_MIN || len > ROCE_PACKET_MAX ||
 	    roce_icrc_check(&p->flow, dev->crc32, &dev->rx.solve, packet, len, &id))
 		return false;
-	if (p->flow.v4 && !plausible_id(dev, p, id))
+	if (p->flow.v4 && !plausible_id(dev, find_ids(dev, p), id))
 		return false;
 	*guess = id;
 	return true;
@@ -195,6 +208,7 @@ static void take_datagram(struct rackwire_roce_dev *dev, u32 index)
 	const u8 *data = dev->rx.iov[index].iov_base;
 	struct rx_meta meta = { 0 };
 	struct roce_rxpkt pkt = { 0 };
+	const struct roce_rx_ids *ids;
 	struct roce_rx_peer *peer;
 	struct run run = { 0 };
 	u16 sport, id;
@@ -210,7 +224,8 @@ static void take_datagram(struct rackwire_roce_dev *dev, u32 index)
 	pkt.ecn = meta.ecn;
 	segment = meta.segment ? meta.segment : length;
 	peer = find_peer(dev, &pkt.path, sport);
-	id = peer->style == STYLE_COUNTER ? (u16)(peer->last_id + 1) : 0;
+	ids = find_ids(dev, peer);
+	id = ids->style == STYLE_COUNTER ? (u16)(ids->last_id + 1) : 0;
 	if (!length)
 		dev->stats.rx_malformed++;
 	for (offset = 0; offset < length; offset += len) {

@@ -51,7 +51,7 @@ static size_t make_ack(uint8_t *packet, const char *from, uint32_t qpn, uint16_t
 }
 
 /* Sends with an IPv4 header of our own making. */
-static bool send_raw(int fd, const char *from, const uint8_t *packet, size_t length, uint16_t id)
+static bool send_raw_from(int fd, const char *from, uint16_t sport, const uint8_t *packet, size_t length, uint16_t id)
 {
 	struct {
 		struct iphdr ip;
@@ -59,7 +59,7 @@ static bool send_raw(int fd, const char *from, const uint8_t *packet, size_t len
 		uint8_t data[64];
 	} __attribute__((packed)) out = {
 		.ip = { .version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .id = htons(id), .frag_off = htons(ROCE_IP_DF) },
-		.udp = { .source = htons(test_udp_port()), .dest = htons(test_udp_port()), .len = htons((uint16_t)(8 + length)) },
+		.udp = { .source = htons(sport), .dest = htons(test_udp_port()), .len = htons((uint16_t)(8 + length)) },
 	};
 	struct sockaddr_in to = at(VICTIM);
 
@@ -67,6 +67,11 @@ static bool send_raw(int fd, const char *from, const uint8_t *packet, size_t len
 	out.ip.saddr = at(from).sin_addr.s_addr;
 	out.ip.daddr = to.sin_addr.s_addr;
 	return sendto(fd, &out, 28 + length, 0, (struct sockaddr *)&to, sizeof(to)) == (ssize_t)(28 + length);
+}
+
+static bool send_raw(int fd, const char *from, const uint8_t *packet, size_t length, uint16_t id)
+{
+	return send_raw_from(fd, from, test_udp_port(), packet, length, id);
 }
 
 static bool works(struct end *a, struct end *b)
@@ -114,6 +119,7 @@ static void hostile__identifications(void)
 {
 	struct rackwire_roce_dev *dev;
 	uint8_t packet[64];
+	uint16_t id;
 	size_t length;
 	int raw, i;
 
@@ -127,6 +133,15 @@ static void hostile__identifications(void)
 		TAP_CHECK(send_raw(raw, STRANGER, packet, length, (uint16_t)(40000 + 3 * i)));
 	}
 	EVENTUALLY(stats_of(dev).rx_unknown_qp == 100);
+	/* The counter is that of its address: another port moves it on. */
+	for (i = 1, id = 40300; i <= 11; i++) {
+		const uint16_t sport = (uint16_t)(test_udp_port() + (i < 11));
+
+		id += 4000;
+		length = make_ack_from(packet, STRANGER, sport, 0x123456, id);
+		TAP_CHECK(send_raw_from(raw, STRANGER, sport, packet, length, id));
+	}
+	EVENTUALLY(stats_of(dev).rx_unknown_qp == 111);
 	TAP_CHECK(!stats_of(dev).rx_bad_icrc);
 	/* After a pause the counter is elsewhere. */
 	usleep(1100000);
@@ -134,7 +149,7 @@ static void hostile__identifications(void)
 		length = make_ack(packet, STRANGER, 0x123456, (uint16_t)(60000 + i));
 		TAP_CHECK(send_raw(raw, STRANGER, packet, length, (uint16_t)(60000 + i)));
 	}
-	EVENTUALLY(stats_of(dev).rx_unknown_qp == 120);
+	EVENTUALLY(stats_of(dev).rx_unknown_qp == 131);
 	TAP_CHECK(!stats_of(dev).rx_bad_icrc);
 	/* Damage that another identification would explain is damage, in a sender known this well ... */
 	length = make_ack(packet, STRANGER, 0x123456, 100);
@@ -144,7 +159,7 @@ static void hostile__identifications(void)
 	/* ... unless it goes on: then the sender has changed. */
 	for (i = 0; i < 10; i++)
 		TAP_CHECK(send_raw(raw, STRANGER, packet, length, 100));
-	EVENTUALLY(stats_of(dev).rx_unknown_qp > 120);
+	EVENTUALLY(stats_of(dev).rx_unknown_qp > 131);
 	rackwire_roce_close(dev);
 
 	TAP_CHECK(!dev_open(VICTIM, RACKWIRE_ROCE_STRICT_ID, &dev));
