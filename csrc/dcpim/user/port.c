@@ -170,6 +170,7 @@ static int udp_socket(struct dcpim_shard *s, const struct sockaddr_storage *addr
 	const struct timeval patience = { .tv_usec = DCPIM_BLOCK_NS / 1000 };
 	int fd, on = 1, only;
 	u8 bytes[16];
+	u16 chosen;
 	u32 scope;
 
 	dcpim_addr_from(addr, bytes, &port->udp_port, &scope);
@@ -183,7 +184,12 @@ static int udp_socket(struct dcpim_shard *s, const struct sockaddr_storage *addr
 		only = !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr) || port->shared;
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
 	}
-	if (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+	/*
+	 * A port of the kernel's choice is chosen before: with SO_REUSEPORT it may choose one that
+	 * another such socket of this user has, and packets would go to either.
+	 */
+	chosen = port->udp_port;
+	if (reuseport && chosen && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
 		return -errno;
 	set_common(e, fd, port->family, port->pktinfo);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -192,6 +198,8 @@ static int udp_socket(struct dcpim_shard *s, const struct sockaddr_storage *addr
 		port->gro = !setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
 	}
 	if (bind(fd, (const struct sockaddr *)addr, len) < 0)
+		return -errno;
+	if (reuseport && !chosen && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
 		return -errno;
 	len = sizeof(port->addr);
 	if (getsockname(fd, (struct sockaddr *)&port->addr, &len) < 0)
