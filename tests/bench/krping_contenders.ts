@@ -295,7 +295,16 @@ export const nbdkitDisk: Disk = {
   async start(place) {
     const port = place.port();
     const server = place.server.start(
-      ["nbdkit", "--foreground", "--ipaddr", place.address, "--port", `${port}`, "memory", DISK],
+      [
+        "nbdkit",
+        "--foreground",
+        "--ipaddr",
+        place.address,
+        "--port",
+        `${port}`,
+        "memory",
+        DISK.replace("iB", ""),
+      ],
       { seconds: 600 },
     );
     await new Promise((resolve) => setTimeout(resolve, 500));
