@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Opening, running and closing a workload. */
 #include <arpa/inet.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "work.h"
 
 #define LISTEN_BACKLOG 1024
@@ -98,36 +98,6 @@ int work_thread(pthread_t *thread, void *(*main)(void *), void *arg)
 
 /* ---- opening ---- */
 
-static int parse_address(const char *text, size_t size, struct sockaddr_storage *out)
-{
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
-	struct sockaddr_in *four = (struct sockaddr_in *)out;
-	char bare[64], *zone;
-
-	memset(out, 0, sizeof(*out));
-	if (!memchr(text, 0, size))
-		return -EINVAL;
-	if (!text[0])
-		return 0;
-	memcpy(bare, text, size);
-	zone = strchr(bare, '%');
-	if (zone)
-		*zone++ = 0;
-	if (!zone && inet_pton(AF_INET, bare, &four->sin_addr) == 1) {
-		out->ss_family = AF_INET;
-		return 0;
-	}
-	if (inet_pton(AF_INET6, bare, &six->sin6_addr) != 1)
-		return -EINVAL;
-	out->ss_family = AF_INET6;
-	if (!zone)
-		return 0;
-	six->sin6_scope_id = if_nametoindex(zone);
-	if (!six->sin6_scope_id)
-		six->sin6_scope_id = (u32)strtoul(zone, NULL, 10);
-	return six->sin6_scope_id ? 0 : -ENODEV;
-}
-
 static void set_defaults(struct rackwire_dcpim_work *w)
 {
 	struct rackwire_dcpim_work_config *c = &w->config;
@@ -211,9 +181,9 @@ static int check_config(struct rackwire_dcpim_work *w, char *error, size_t lengt
 		return refuse(error, length, -EINVAL, "transports 0x%x are not known", c->transports);
 	if (c->flags & ~known || (c->flags & one_kind) == one_kind)
 		return refuse(error, length, -EINVAL, "flags 0x%x make no sense", c->flags);
-	if (parse_address(c->address, sizeof(c->address), &w->address))
+	if (rackwire_address_parse(c->address, sizeof(c->address), &w->address))
 		return refuse(error, length, -EINVAL, "%.63s is not an address of this machine's networks", c->address);
-	if (parse_address(c->local, sizeof(c->local), &w->local))
+	if (rackwire_address_parse(c->local, sizeof(c->local), &w->local))
 		return refuse(error, length, -EINVAL, "%.63s is not an address of this machine's networks", c->local);
 	set_defaults(w);
 	if (work_serves(w, RACKWIRE_DCPIM_WORK_UDP) && c->port == 65535 && w->engine_config.kind != RACKWIRE_DCPIM_RAW)
