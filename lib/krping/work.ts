@@ -77,8 +77,6 @@ export interface KrpingServerOptions extends KrpingOptions {
   address?: Address;
   /** 0 lets one be chosen; see `KrpingRun.port`. */
   port: number;
-  /** What a client that cannot say, an rping or krping, is taken to run. Default: ping. */
-  test?: KrpingTest;
   /** Most bytes of one ping or operation that a client may ask for. Default: 1 GiB. */
   maxSize?: number;
   /** Most bytes registered for all clients together. Default: 4 GiB. */
@@ -409,16 +407,10 @@ async function start(
  * @throws RackwireError EADDRINUSE, EADDRNOTAVAIL, ...; EINVAL with exit status 2; ENGINE_UNAVAILABLE with 3
  */
 export function startKrpingServer(options: KrpingServerOptions): Promise<KrpingRun> {
-  const { address, port, maxSize, memory = 0, once = false, test = "ping" } = options;
+  const { address, port, maxSize, memory = 0, once = false } = options;
   checkWhole("port", port, 0, 65535);
   checkWhole("size", maxSize, KRPING_LIMITS.size.lowest, KRPING_LIMITS.size.highest);
   checkWhole("memory", memory, 0, Number.MAX_SAFE_INTEGER);
-  if (test !== "ping") {
-    throw refuse(
-      `a server that only does ${test} is not needed`,
-      "leave the test out: each client says which it wants",
-    );
-  }
   const where = address === undefined ? `port ${port}` : `${addressText(address)} port ${port}`;
   return start("server", `cannot serve on ${where}`, options, {
     address: address === undefined ? "" : addressText(address),
